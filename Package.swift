@@ -1,0 +1,95 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let settings: [SwiftSetting] = [
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+  .treatAllWarnings(as: .error),
+]
+
+/// A C library of the system and the Swift face over it: the only place where its C types are seen.
+func face(_ name: String, pkgConfig: String? = nil, apt: [String] = []) -> [Target] {
+  [
+    .systemLibrary(
+      name: "C\(name)", path: "System/\(name)/C\(name)", pkgConfig: pkgConfig,
+      providers: apt.isEmpty ? nil : [.apt(apt)]),
+    .target(
+      name: name, dependencies: [.target(name: "C\(name)")], path: "System/\(name)", exclude: [],
+      swiftSettings: settings),
+  ]
+}
+
+func module(_ name: String, _ path: String, _ dependencies: [String] = [], exclude: [String] = []) -> Target {
+  .target(
+    name: name, dependencies: dependencies.map { .target(name: $0) }, path: path, exclude: exclude,
+    swiftSettings: settings)
+}
+
+func tests(_ name: String, _ dependencies: [String], resources: [Resource]? = nil) -> Target {
+  .testTarget(
+    name: name, dependencies: dependencies.map { .target(name: $0) }, path: "Tests/\(name)", resources: resources,
+    swiftSettings: settings)
+}
+
+let system =
+  face("SQLite", pkgConfig: "sqlite3", apt: ["libsqlite3-dev"])
+  + face("YAML", pkgConfig: "yaml-0.1", apt: ["libyaml-dev"])
+  + face("OpenSSL", pkgConfig: "openssl", apt: ["libssl-dev"])
+  + face("Event", pkgConfig: "libevent", apt: ["libevent-dev"])
+  + face("Linux")
+  + face("RdKafka", pkgConfig: "rdkafka", apt: ["librdkafka-dev"])
+
+let framework: [Target] = [
+  module("Pipeline", "Pipeline/Core", ["YAML", "OpenSSL"]),
+  module("EmbeddedBroker", "Pipeline/EmbeddedBroker", ["Pipeline", "SQLite", "Linux"]),
+  module("KafkaBroker", "Pipeline/KafkaBroker", ["Pipeline", "RdKafka"]),
+  module("PipelineCommands", "Pipeline/Commands", ["Pipeline", "EmbeddedBroker", "Linux"]),
+  module("PipelineTesting", "Pipeline/Testing", ["Pipeline", "EmbeddedBroker"]),
+]
+
+let service: [Target] = [
+  module("Network", "Network", ["Event", "Linux"]),
+  module("Mail", "Mail", ["Pipeline", "SQLite", "OpenSSL"]),
+  module("ValidateStage", "Stages/Validate", ["Mail", "Pipeline"]),
+  module("StoreStage", "Stages/Store", ["Mail", "Pipeline"]),
+  module("SMTPGateway", "Gateways/SMTP", ["Mail", "Network", "Pipeline"]),
+  module("WebGateway", "Gateways/Web", ["Mail", "Network", "Pipeline"]),
+  .executableTarget(
+    name: "mailflow",
+    dependencies: [
+      "Pipeline", "EmbeddedBroker", "KafkaBroker", "PipelineCommands", "Mail", "ValidateStage", "StoreStage",
+      "SMTPGateway", "WebGateway", "Network", "Linux",
+    ],
+    path: "App", swiftSettings: settings),
+]
+
+let testing: [Target] = [
+  module("BrokerConformance", "Tests/BrokerConformance", ["Pipeline"]),
+  tests("SQLiteTests", ["SQLite"]),
+  tests("YAMLTests", ["YAML"]),
+  tests("OpenSSLTests", ["OpenSSL"]),
+  tests("NetworkTests", ["Network", "Linux"]),
+  tests("PipelineTests", ["Pipeline", "PipelineTesting", "YAML"]),
+  tests("EmbeddedBrokerTests", ["EmbeddedBroker", "BrokerConformance", "Pipeline", "SQLite"]),
+  tests("KafkaBrokerTests", ["KafkaBroker", "BrokerConformance", "Pipeline"]),
+  tests("SimulationTests", ["Pipeline", "PipelineTesting", "EmbeddedBroker"]),
+  tests("PipelineCommandsTests", ["PipelineCommands", "Pipeline"]),
+  tests("MailTests", ["Mail", "Pipeline"]),
+  tests("StageTests", ["ValidateStage", "StoreStage", "Mail", "Pipeline", "PipelineTesting"]),
+  tests("SMTPGatewayTests", ["SMTPGateway", "Mail", "Network", "Pipeline"]),
+  tests("WebGatewayTests", ["WebGateway", "Mail", "Network", "Pipeline"]),
+  tests("LogPipelineTests", ["Pipeline", "PipelineTesting", "EmbeddedBroker"]),
+]
+
+let package = Package(
+  name: "mailflow",
+  products: [
+    .library(name: "Pipeline", targets: ["Pipeline", "EmbeddedBroker", "KafkaBroker", "PipelineCommands"]),
+    .library(name: "PipelineTesting", targets: ["PipelineTesting"]),
+    .executable(name: "mailflow", targets: ["mailflow"]),
+  ],
+  targets: system + framework + service + testing,
+  swiftLanguageModes: [.v6]
+)
