@@ -1,0 +1,167 @@
+/// Keeps topics. Two engines implement it (SQLite, Kafka), and one conformance suite holds both to what is said here.
+///
+/// A topic is a set of partitions; a partition is a sequence of records with rising offsets. A record that was
+/// acknowledged survives a crash of this process and of the machine, as far as the engine's storage does.
+///
+/// Every method may be called from any task. All of them fail with `.closed` after `close`.
+public protocol Broker: Sendable {
+  /// Creates what does not exist yet. Calling it again with the same specification changes nothing.
+  ///
+  /// - Throws: `.mismatch` if a topic exists with another number of partitions.
+  func create(_ topics: [TopicSpecification]) async throws(BrokerError)
+
+  /// Deletes topics with all their records and the groups' offsets in them. One that does not exist is no error.
+  func delete(_ topics: [String]) async throws(BrokerError)
+
+  /// Every topic whose name begins with `prefix`, sorted by name.
+  func topics(prefix: String) async throws(BrokerError) -> [TopicDescription]
+
+  /// Appends records, all or none, and returns once they are durable, with where each one is.
+  ///
+  /// - Throws: `.unavailable` when the broker cannot be reached, `.storageFull` below the disk reserve; in both cases
+  ///   nothing was appended, or (`.unknownResult`) it is not known whether it was.
+  @discardableResult
+  func produce(_ records: [OutgoingRecord]) async throws(BrokerError) -> [RecordPosition]
+
+  /// Becomes a member of `group`, which shares the partitions of `topics` among its members.
+  ///
+  /// All members of a group name the same topics, in the same order. The topics have equal partition counts, and
+  /// partition n of all of them belongs to the same member (Kafka's range assignment).
+  func join(_ membership: Membership) async throws(BrokerError) -> any Consumer
+
+  /// Reads without a group: records of one partition from `offset` on, at most `limit`, up to the end as it is now.
+  /// Skips gaps. An empty result means the end. For browsing, tracing and time travel.
+  ///
+  /// - Throws: `.outOfRange` if `offset` is below the first that is still kept, or beyond the end.
+  func read(_ partition: TopicPartition, from offset: Int64, limit: Int) async throws(BrokerError) -> [Record]
+
+  /// First offset still kept and the offset that the next record gets, for each partition.
+  func watermarks(_ partitions: [TopicPartition]) async throws(BrokerError) -> [Watermarks]
+
+  /// The offset of the first record appended at `time` or later; the end if there is none.
+  func offset(of partition: TopicPartition, at time: Timestamp) async throws(BrokerError) -> Int64
+
+  /// Where each group stands, for every partition that it has settled something in: the offset it would read next.
+  func committed(group: String) async throws(BrokerError) -> [TopicPartition: Int64]
+
+  /// Who has which partition of `group` now; nil for one that nobody has.
+  func members(group: String) async throws(BrokerError) -> [TopicPartition: String?]
+
+  /// Ends all consumers and frees everything. Records that are still in hand stay readable.
+  func close() async
+}
+
+/// How to join a group.
+public struct Membership: Sendable {
+  /// The consumer group.
+  public var group: String
+  /// What it reads. See `Broker.join`.
+  public var topics: [String]
+  /// A name for this member that stays over a restart (Kafka's static membership): whoever joins under it replaces the
+  /// one before, at once, and the one before may settle nothing any more.
+  public var instance: String
+  /// Whether records come with their values, or leave them with the broker until asked.
+  public var loadsValues: Bool
+  /// How long a member that has to give a partition up may go on to settle what it has in hand.
+  public var revokeDeadline: Duration
+
+  /// How to join a group.
+  public init(
+    group: String, topics: [String], instance: String, loadsValues: Bool = true, revokeDeadline: Duration = .seconds(10)
+  ) {
+    self.group = group
+    self.topics = topics
+    self.instance = instance
+    self.loadsValues = loadsValues
+    self.revokeDeadline = revokeDeadline
+  }
+}
+
+/// A member of a group. Pulled: nothing is handed out that was not asked for.
+///
+/// `next` has one caller at a time; everything else may be called meanwhile.
+public protocol Consumer: Sendable {
+  /// Waits until something happens, and says what.
+  ///
+  /// Records of one partition come in order, each once while the assignment lasts, starting behind what the group has
+  /// settled there. At most `limit` records, of partitions that are not paused.
+  ///
+  /// - Throws: `CancellationError` kind `.cancelled` if the task is cancelled while waiting: nothing is lost, the next
+  ///   call goes on. `.fenced` when another member took this one's name. `.outOfRange` when the next record of a
+  ///   partition is gone: never a silent jump.
+  func next(limit: Int) async throws(BrokerError) -> ConsumerEvent
+
+  /// Makes outputs visible and moves the group on, together or not at all, also over a crash.
+  ///
+  /// When it returns, both are durable. Every output is in its topic exactly once (`guarantee: exactly-once`).
+  ///
+  /// - Throws: `.fenced` if a partition named in `settlement.progress` no longer belongs to this member under the
+  ///   generation that its records carry: then nothing of the settlement happened. `.unknownResult`: the consumer has
+  ///   to be closed and joined again, and then goes on from what was really settled.
+  func settle(_ settlement: Settlement) async throws(BrokerError)
+
+  /// Stops handing out records of these partitions; what `next` has returned stays in hand.
+  func pause(_ partitions: [TopicPartition]) async throws(BrokerError)
+
+  /// Goes on with them, behind the last record that was handed out.
+  func resume(_ partitions: [TopicPartition]) async throws(BrokerError)
+
+  /// The next record that `next` returns of the partition is the first at `offset` or behind it.
+  ///
+  /// - Throws: `.outOfRange`.
+  func seek(_ partition: TopicPartition, to offset: Int64) async throws(BrokerError)
+
+  /// Gives partitions up that `.revoking` named: from here on nothing of them can be settled.
+  func release(_ partitions: [TopicPartition]) async throws(BrokerError)
+
+  /// Leaves the group, so that others take over at once. A blocked `next` ends with `.closed`.
+  func close() async
+}
+
+/// What a consumer has to say.
+public enum ConsumerEvent: Sendable {
+  /// Records, in order within each partition; never empty.
+  case records([Record])
+  /// These partitions belong to this member now.
+  case assigned([TopicPartition])
+  /// These have to be given up: settle what is in hand, then `release`. Nothing more of them is handed out. After
+  /// `Membership.revokeDeadline` they are taken.
+  case revoking([TopicPartition])
+  /// These were taken (this member was away too long): nothing of them can be settled.
+  case lost([TopicPartition])
+}
+
+/// What a hop leaves behind: its outputs, and how far the group has come.
+public struct Settlement: Sendable {
+  /// How far one partition is done.
+  public struct Progress: Sendable {
+    /// Which.
+    public let topicPartition: TopicPartition
+    /// The assignment under which the records were handed out (`Record.generation`).
+    public let generation: Int64
+    /// The offset behind the last record that is done.
+    public let next: Int64
+    /// The records that are done now, in order, between the last progress and `next`; for each of them whether an
+    /// output passes its content on. A broker that keeps content by reference frees what nobody passes on.
+    public let settled: [Record]
+
+    /// How far one partition is done.
+    public init(topicPartition: TopicPartition, generation: Int64, next: Int64, settled: [Record]) {
+      self.topicPartition = topicPartition
+      self.generation = generation
+      self.next = next
+      self.settled = settled
+    }
+  }
+
+  /// What is appended, to any topics.
+  public var outputs: [OutgoingRecord]
+  /// At most one entry a partition.
+  public var progress: [Progress]
+
+  /// What a hop leaves behind.
+  public init(outputs: [OutgoingRecord] = [], progress: [Progress] = []) {
+    self.outputs = outputs
+    self.progress = progress
+  }
+}

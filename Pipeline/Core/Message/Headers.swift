@@ -1,0 +1,136 @@
+/// The headers of a record: names and values in order, kept in one flat run of bytes.
+///
+/// A hop reads two or three of a dozen headers and replaces as many; the rest passes through untouched. So nothing is
+/// decoded until asked for, and handing them on is one copy of a few hundred bytes.
+///
+/// Layout, per header: name length (2 bytes, big-endian), value length (4 bytes, big-endian), name, value.
+public struct Headers: Sendable, Hashable {
+  /// The flat form, as a broker stores it.
+  public private(set) var encoded: [UInt8]
+
+  /// The most bytes of all headers of one record: beyond it `set` refuses.
+  public static let maximumSize = 512 * 1024
+
+  /// No headers.
+  public init() { encoded = [] }
+
+  /// Takes the flat form as it was stored.
+  ///
+  /// - Throws: `HeadersError.malformed` if the lengths do not add up.
+  public init(encoded bytes: some Collection<UInt8>) throws(HeadersError) {
+    encoded = Array(bytes)
+    var at = 0
+    while at < encoded.count {
+      guard let next = Self.entry(in: encoded, at: at)?.end else { throw .malformed }
+      at = next
+    }
+  }
+
+  /// Whether there is none.
+  public var isEmpty: Bool { encoded.isEmpty }
+
+  /// The text of the last header of that name; names are compared byte by byte.
+  public subscript(name: String) -> String? {
+    get { range(of: name).map { String(decoding: encoded[$0], as: UTF8.self) } }
+    set {
+      if let newValue { set(name, newValue.utf8) } else { remove(name) }
+    }
+  }
+
+  /// The bytes of the last header of that name.
+  public func bytes(_ name: String) -> ArraySlice<UInt8>? { range(of: name).map { encoded[$0] } }
+
+  /// The header as a whole number; nil if absent or not one.
+  public func int(_ name: String) -> Int? {
+    guard let digits = bytes(name), !digits.isEmpty, digits.count <= 19 else { return nil }
+    var value = 0
+    var negative = false
+    for (index, byte) in digits.enumerated() {
+      if index == 0, byte == UInt8(ascii: "-") {
+        negative = true
+        continue
+      }
+      guard byte >= 48, byte <= 57 else { return nil }
+      let (scaled, overflow) = value.multipliedReportingOverflow(by: 10)
+      let (sum, carry) = scaled.addingReportingOverflow(Int(byte - 48))
+      guard !overflow, !carry else { return nil }
+      value = sum
+    }
+    return negative ? -value : value
+  }
+
+  /// Adds a header, or replaces the one of that name (at the end).
+  public mutating func set(_ name: String, _ value: some Collection<UInt8>) {
+    remove(name)
+    append(name, value)
+  }
+
+  /// Adds a header behind the others, without looking for one of the same name.
+  public mutating func append(_ name: String, _ value: some Collection<UInt8>) {
+    let nameCount = min(name.utf8.count, Int(UInt16.max))
+    let valueCount = min(value.count, Self.maximumSize)
+    encoded.append(UInt8(truncatingIfNeeded: nameCount >> 8))
+    encoded.append(UInt8(truncatingIfNeeded: nameCount))
+    for shift in [24, 16, 8, 0] { encoded.append(UInt8(truncatingIfNeeded: valueCount >> shift)) }
+    encoded.append(contentsOf: name.utf8.prefix(nameCount))
+    encoded.append(contentsOf: value.prefix(valueCount))
+  }
+
+  /// Removes every header of that name.
+  public mutating func remove(_ name: String) {
+    var at = 0
+    while let entry = Self.entry(in: encoded, at: at) {
+      if Self.equal(encoded, entry.name, name) {
+        encoded.removeSubrange(at..<entry.end)
+      } else {
+        at = entry.end
+      }
+    }
+  }
+
+  /// Every header in order.
+  public var all: [(name: String, value: ArraySlice<UInt8>)] {
+    var result: [(name: String, value: ArraySlice<UInt8>)] = []
+    var at = 0
+    while let entry = Self.entry(in: encoded, at: at) {
+      result.append((String(decoding: encoded[entry.name], as: UTF8.self), encoded[entry.value]))
+      at = entry.end
+    }
+    return result
+  }
+
+  private typealias Entry = (name: Range<Int>, value: Range<Int>, end: Int)
+
+  private static func entry(in bytes: [UInt8], at start: Int) -> Entry? {
+    guard start + 6 <= bytes.count else { return nil }
+    let nameCount = Int(bytes[start]) << 8 | Int(bytes[start + 1])
+    var valueCount = 0
+    for index in 2..<6 { valueCount = valueCount << 8 | Int(bytes[start + index]) }
+    let name = start + 6
+    let value = name + nameCount
+    let end = value + valueCount
+    guard end <= bytes.count else { return nil }
+    return (name..<value, value..<end, end)
+  }
+
+  private func range(of name: String) -> Range<Int>? {
+    var found: Range<Int>?
+    var at = 0
+    while let entry = Self.entry(in: encoded, at: at) {
+      if Self.equal(encoded, entry.name, name) { found = entry.value }
+      at = entry.end
+    }
+    return found
+  }
+
+  private static func equal(_ bytes: [UInt8], _ range: Range<Int>, _ name: String) -> Bool {
+    guard range.count == name.utf8.count else { return false }
+    return bytes[range].elementsEqual(name.utf8)
+  }
+}
+
+/// Why headers could not be read.
+public enum HeadersError: Error, Sendable {
+  /// The lengths inside do not add up: the bytes were damaged.
+  case malformed
+}
