@@ -1,0 +1,144 @@
+import Synchronization
+
+/// Runs the stages of a topology in this process: creates their topics, makes the stages, runs a `StageRunner` for each.
+public final class PipelineService: Sendable {
+  private let topology: Topology
+  private let environment: StageRunner.Environment
+  private let runners: [StageRunner]
+
+  /// Which part of a topology a process runs.
+  public struct Part: Sendable {
+    /// Whether to run this stage.
+    public var includes: @Sendable (StageName) -> Bool
+    /// Messages that were in hand when the process before died on its own: by consumer group.
+    public var suspects: [String: Set<MessageID>]
+    /// For the process that tries suspects alone: how often each has taken a process down, by consumer group.
+    public var alone: [String: [MessageID: Int]]?
+
+    /// Everything, nothing suspect.
+    public init(
+      includes: @escaping @Sendable (StageName) -> Bool = { _ in true }, suspects: [String: Set<MessageID>] = [:],
+      alone: [String: [MessageID: Int]]? = nil
+    ) {
+      self.includes = includes
+      self.suspects = suspects
+      self.alone = alone
+    }
+  }
+
+  /// Creates the topology's topics and makes its stages; nothing runs yet.
+  ///
+  /// - Throws: `BrokerError`, or whatever a stage throws when it is made.
+  public init(
+    _ topology: Topology, stages: StageRegistry, part: Part = Part(), dataFolder: String, random: any RandomSource,
+    environment: StageRunner.Environment
+  ) async throws {
+    self.topology = topology
+    self.environment = environment
+    try await environment.broker.create(Self.specifications(topology))
+    var runners: [StageRunner] = []
+    let gate = Gate()
+    for flow in topology.flows {
+      for settings in flow.stages {
+        let name = StageName(flow: flow.name, stage: settings.name)
+        guard part.includes(name), let entry = stages[settings.use] else { continue }
+        let setup = StageSetup(
+          name: name, dataFolder: dataFolder, clock: environment.clock, random: random,
+          contentStore: environment.contentStore)
+        let group = topology.topics(flow.name, settings).group
+        let mode: StageRunner.Mode =
+          if let alone = part.alone {
+            .alone(crashes: alone[group] ?? [:], gate: gate)
+          } else {
+            .normal(suspects: part.suspects[group] ?? [])
+          }
+        runners.append(
+          StageRunner(
+            try entry.make(settings.options, setup), settings: settings, flow: flow.name, topology: topology,
+            readsContent: entry.readsContent, mode: mode, environment: environment))
+      }
+    }
+    if part.alone == nil {
+      for removed in try await Self.removedStages(topology, environment.broker) where part.includes(removed.name) {
+        environment.log.write(.info, "draining a removed stage", ("stage", removed.name.description))
+        runners.append(
+          StageRunner(
+            .one(PassingStage()), settings: removed.settings, flow: removed.name.flow, topology: topology,
+            readsContent: false, mode: .removed, environment: environment))
+      }
+    }
+    self.runners = runners
+  }
+
+  /// The stages that run here.
+  public var stages: [StageName] { runners.map(\.name) }
+
+  /// Runs until `drain`.
+  public func run() async {
+    await withDiscardingTaskGroup { group in
+      for runner in runners { group.addTask { await runner.run() } }
+    }
+  }
+
+  /// Pulls nothing more; `run` returns once what is in hand is settled.
+  public func drain() { runners.forEach { $0.drain() } }
+
+  /// Gives up what is still being worked on; it will be delivered again.
+  public func abandon() { runners.forEach { $0.abandon() } }
+
+  // MARK: Topics
+
+  /// How long the timeline of an ended message is kept.
+  public static let traceRetention = Duration.seconds(14 * 86_400)
+
+  /// Every topic of a topology.
+  public static func specifications(_ topology: Topology) -> [TopicSpecification] {
+    var result = [TopicSpecification(topology.traceTopic, retention: .time(traceRetention))]
+    for flow in topology.flows {
+      for stage in flow.stages {
+        let topics = topology.topics(flow.name, stage)
+        for topic in topics.consumed + [topics.suspect, topics.dead] {
+          result.append(
+            TopicSpecification(
+              topic, partitions: stage.partitions, retention: .untilSettled(window: topology.window)))
+        }
+      }
+    }
+    return result
+  }
+
+  /// Stages that have topics but are not in the topology any more.
+  static func removedStages(
+    _ topology: Topology, _ broker: any Broker
+  ) async throws(BrokerError) -> [(name: StageName, settings: Topology.StageSettings)] {
+    var result: [(name: StageName, settings: Topology.StageSettings)] = []
+    let all = try await broker.topics(prefix: "\(topology.name).")
+    for topic in all {
+      let words = topic.name.dropFirst(topology.name.count + 1).split(separator: ".")
+      guard words.count == 2 else { continue }
+      let name = StageName(flow: String(words[0]), stage: String(words[1]))
+      if topology[flow: name.flow]?[name.stage] != nil { continue }
+      let retryPrefix = "\(topic.name).retry."
+      let delays = all.compactMap { other in
+        other.name.hasPrefix(retryPrefix)
+          ? DurationText.parse(String(other.name.dropFirst(retryPrefix.count))) : nil
+      }
+      result.append((name, .removed(name.stage, partitions: topic.partitions, retry: delays.sorted())))
+    }
+    return result
+  }
+}
+
+/// Stands for a stage that was removed; its runner forwards everything before it gets here.
+private struct PassingStage: Stage {
+  func process(_ message: Message, _ context: StageContext) async throws -> Outcome { .forward(message) }
+}
+
+extension Topology.StageSettings {
+  fileprivate static func removed(_ name: String, partitions: Int, retry: [Duration]) -> Topology.StageSettings {
+    Topology.StageSettings(
+      name: name, use: name, partitions: partitions, retry: retry, giveUp: .seconds(86_400), timeout: .seconds(30),
+      slowAfter: .seconds(30), slowBudget: 1, concurrency: 1, order: .none, needs: [], on: [:], isolate: false,
+      options: OptionValues(schema: OptionSchema([])))
+  }
+}

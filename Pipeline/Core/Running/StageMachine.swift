@@ -1,0 +1,469 @@
+/// Everything that a stage's runner decides, as a value: what is in hand, what may start, what may be settled, what is
+/// late. It does no I/O and reads no clock; `StageRunner` feeds it and does what it says, under one lock.
+struct StageMachine {
+  /// A record in hand.
+  ///
+  /// Safe to share: constant but for the variables, which are touched only under the runner's lock.
+  final class Item: @unchecked Sendable {
+    enum Progress {
+      case waiting
+      case active
+      case done([OutgoingRecord])
+      /// Its partition was lost: whatever comes of it is thrown away.
+      case lost
+    }
+    let record: Record
+    let message: Message
+    let lane: Lane
+    let partition: TopicPartition
+    let queuedAt: Timestamp
+    /// When a record of a retry topic may be tried.
+    let due: Timestamp?
+    var progress = Progress.waiting
+    /// With strict order: when it may be tried again, in place; how often it failed there, and what that cost.
+    var again: Timestamp?
+    var failures = 0
+    var spent = Duration.zero
+
+    init(record: Record, message: Message, lane: Lane) {
+      self.record = record
+      self.message = message
+      self.lane = lane
+      partition = record.topicPartition
+      queuedAt = record.timestamp
+      due = lane == .retry ? message.headers.int(HeaderName.due).map { Timestamp(milliseconds: Int64($0)) } : nil
+    }
+
+    var isDone: Bool { if case .done = progress { true } else { false } }
+    var isLost: Bool { if case .lost = progress { true } else { false } }
+  }
+
+  /// Which of the stage's topics a record came from.
+  enum Lane: Sendable { case work, slow, retry }
+
+  /// One call of the stage: one message, or a batch.
+  ///
+  /// Safe to share: constant but for the variables, which are touched only under the runner's lock.
+  final class Run: @unchecked Sendable {
+    enum Cancellation { case timeout, overBudget, lost, drain }
+    let id: Int
+    let items: [Item]
+    let started: Timestamp
+    let deadline: Timestamp
+    fileprivate(set) var isSlow: Bool
+    fileprivate(set) var cancellation: Cancellation?
+    /// The task that works on it, as long as it does.
+    var task: UnsafeCurrentTask?
+
+    init(id: Int, items: [Item], started: Timestamp, deadline: Timestamp, isSlow: Bool) {
+      self.id = id
+      self.items = items
+      self.started = started
+      self.deadline = deadline
+      self.isSlow = isSlow
+    }
+
+    func cancel(_ reason: Cancellation) {
+      guard cancellation == nil else { return }
+      cancellation = reason
+      task?.cancel()
+    }
+  }
+
+  /// Slow work whose record was moved to the slow lane while it goes on.
+  private struct Detached {
+    let run: Run
+    /// The record of the slow lane, once it has come back.
+    var item: Item?
+    /// What came of it, if it ended before.
+    var result: Result<Outcome, StageError>?
+    var ended: Timestamp?
+  }
+
+  private struct Partition {
+    var window = OffsetWindow<Item>()
+    let generation: Int64
+    var isRevoking = false
+    var delayed = 0
+    var isPaused = false
+  }
+
+  let settings: Topology.StageSettings
+  let disposer: Disposer
+  let batchLimit: Int?
+  /// How many records may be ready to start.
+  let prefetch: Int
+  /// How many records may be in hand in all.
+  static let maximumInHand = 16_384
+
+  private var partitions: [TopicPartition: Partition] = [:]
+  private var ready = Queue<Item>()
+  private var slowReady = Queue<Item>()
+  private var delayed: [Item] = []
+  private var runs: [Int: Run] = [:]
+  private var detached: [MessageID: Detached] = [:]
+  private var nextRun = 0
+  private var busyKeys: Set<Bytes> = []
+  private var waitingForKey: [Bytes: Queue<Item>] = [:]
+  private(set) var circuit = Circuit()
+  private(set) var pullers = 0
+  private(set) var inHand = 0
+  private(set) var isDraining = false
+  private var fastActive = 0
+  private var slowActive = 0
+
+  init(settings: Topology.StageSettings, disposer: Disposer, batchLimit: Int?, prefetch: Int) {
+    self.settings = settings
+    self.disposer = disposer
+    self.batchLimit = batchLimit
+    self.prefetch = prefetch
+  }
+
+  // MARK: Records come in
+
+  /// How many records to ask for now; 0: wait.
+  var fetchLimit: Int {
+    isDraining ? 0 : max(0, min(prefetch - ready.count, Self.maximumInHand - inHand))
+  }
+
+  /// Takes records that were decoded; `done` ones need no work (moved on, malformed).
+  mutating func add(_ items: [(item: Item, done: [OutgoingRecord]?)], at now: Timestamp) {
+    for (item, done) in items {
+      partitions[item.partition, default: Partition(generation: item.record.generation)].window.append(item)
+      inHand += 1
+      if let done { item.progress = .done(done) } else { place(item, at: now) }
+    }
+  }
+
+  private mutating func place(_ item: Item, at now: Timestamp) {
+    if item.lane == .slow {
+      if detached[item.message.id] != nil { bind(item) } else { slowReady.push(item) }
+    } else if let due = item.again ?? item.due, due > now {
+      delayed.append(item)
+      partitions[item.partition]?.delayed += 1
+    } else {
+      enqueue(item)
+    }
+  }
+
+  private mutating func enqueue(_ item: Item) {
+    switch settings.order {
+    case .none: ready.push(item)
+    case .key:
+      if busyKeys.insert(item.message.key).inserted {
+        ready.push(item)
+      } else {
+        waitingForKey[item.message.key, default: Queue()].push(item)
+      }
+    case .strict:
+      // Only the head of a partition is ever ready; the others follow when it is done.
+      if partitions[item.partition]?.window.first === item { ready.push(item) }
+    }
+  }
+
+  // MARK: Work starts
+
+  /// Whether another puller would find something to do: every one that there is has its hands full.
+  func wantsPuller(at now: Timestamp) -> Bool {
+    guard !isDraining, pullers <= runs.count, circuit.allowance(at: now) != 0 else { return false }
+    return !ready.isEmpty && fastActive < settings.concurrency
+      || !slowReady.isEmpty && slowActive < settings.slowBudget
+  }
+
+  mutating func pullerStarted() { pullers += 1 }
+  mutating func pullerEnded() { pullers -= 1 }
+
+  /// The next call of the stage; nil: nothing to do for this puller.
+  mutating func take(at now: Timestamp) -> Run? {
+    guard !isDraining else { return nil }
+    let allowance = circuit.allowance(at: now)
+    guard allowance != 0 else { return nil }
+    if fastActive < settings.concurrency, let run = start(slow: false, allowance, at: now) { return run }
+    if slowActive < settings.slowBudget { return start(slow: true, allowance, at: now) }
+    return nil
+  }
+
+  private mutating func start(slow: Bool, _ allowance: Int?, at now: Timestamp) -> Run? {
+    var items: [Item] = []
+    let limit = allowance ?? batchLimit ?? 1
+    while items.count < limit, let item = slow ? slowReady.pop() : ready.pop() {
+      if item.isLost { continue }
+      item.progress = .active
+      items.append(item)
+    }
+    guard !items.isEmpty else { return nil }
+    circuit.started()
+    nextRun += 1
+    let run = Run(id: nextRun, items: items, started: now, deadline: now + settings.timeout, isSlow: slow)
+    runs[run.id] = run
+    if slow { slowActive += 1 } else { fastActive += 1 }
+    return run
+  }
+
+  // MARK: Work ends
+
+  /// Takes what came of a run: for each item the outcome and its records, or the error.
+  mutating func finish(
+    _ run: Run, _ results: [(result: Result<Outcome, StageError>, outputs: [OutgoingRecord])], at now: Timestamp
+  ) {
+    runs[run.id] = nil
+    if run.isSlow { slowActive -= 1 } else { fastActive -= 1 }
+    run.task = nil
+    var dependencyDown: StageError?
+    for result in results {
+      if case .failure(let error) = result.result, case .dependencyDown = error.kind { dependencyDown = error }
+    }
+    if let dependencyDown { circuit.failed(dependencyDown.message, at: now) } else { _ = circuit.passed() }
+    for (item, result) in zip(run.items, results) { finish(item, run, result, at: now) }
+  }
+
+  private mutating func finish(
+    _ item: Item, _ run: Run, _ result: (result: Result<Outcome, StageError>, outputs: [OutgoingRecord]),
+    at now: Timestamp
+  ) {
+    if let entry = detached[item.message.id], entry.run === run {
+      finishDetached(item.message.id, entry, result.result, at: now)
+      return
+    }
+    guard !item.isLost, !item.isDone else {
+      freeKey(of: item)
+      return
+    }
+    if case .failure(let error) = result.result, case .dependencyDown = error.kind {
+      requeue(item)
+    } else if run.cancellation == .drain || run.cancellation == .lost, case .failure = result.result {
+      item.progress = .waiting  // given back: whoever gets the partition starts it again
+    } else if settings.order == .strict, let again = retryInPlace(item, result.result, at: now) {
+      item.progress = .waiting
+      item.again = again
+      delayed.append(item)
+      partitions[item.partition]?.delayed += 1
+    } else {
+      item.progress = .done(result.outputs)
+      freeKey(of: item)
+      advance(behind: item)
+    }
+  }
+
+  private mutating func requeue(_ item: Item) {
+    item.progress = .waiting
+    if item.lane == .slow { slowReady.pushFront(item) } else { ready.pushFront(item) }
+  }
+
+  private mutating func freeKey(of item: Item) {
+    guard settings.order == .key, item.lane != .slow else { return }
+    let key = item.message.key
+    while let next = waitingForKey[key]?.pop() {
+      if next.isLost { continue }
+      ready.push(next)
+      return
+    }
+    waitingForKey[key] = nil
+    busyKeys.remove(key)
+  }
+
+  /// With strict order: the next record of the partition becomes ready.
+  private mutating func advance(behind item: Item) {
+    guard settings.order == .strict else { return }
+    var next: Item?
+    partitions[item.partition]?.window.forEach { if next == nil, !$0.isDone { next = $0 } }
+    if let next, case .waiting = next.progress, next.again == nil { ready.push(next) }
+  }
+
+  /// With strict order a failed message keeps its place and is tried again there; nil: it is over.
+  private func retryInPlace(_ item: Item, _ result: Result<Outcome, StageError>, at now: Timestamp) -> Timestamp? {
+    var after: Duration?
+    switch result {
+    case .failure(let error) where error.kind == .transient: break
+    case .success(.retry(_, let wish)): after = wish
+    default: return nil
+    }
+    item.failures += 1
+    guard
+      case .again(_, let delay) = disposer.schedule.decide(failures: item.failures, spent: item.spent, after: after)
+    else { return nil }
+    item.spent += delay
+    return now + delay
+  }
+
+  // MARK: The slow lane
+
+  /// The slow lane's record of work that still goes on, or has just ended.
+  private mutating func bind(_ item: Item) {
+    let id = item.message.id
+    guard var entry = detached[id] else { return }
+    item.progress = .active
+    entry.item = item
+    detached[id] = entry
+    if let result = entry.result { settleDetached(id, entry, item, result, at: entry.ended ?? entry.run.started) }
+  }
+
+  private mutating func finishDetached(
+    _ id: MessageID, _ entry: Detached, _ result: Result<Outcome, StageError>, at now: Timestamp
+  ) {
+    var startAgain = false
+    if case .failure(let error) = result {
+      startAgain = entry.run.cancellation.map { $0 != .timeout } ?? false
+      if case .dependencyDown = error.kind { startAgain = true }
+    }
+    if startAgain {
+      detached[id] = nil
+      if let item = entry.item, !item.isLost {
+        item.progress = .waiting
+        slowReady.push(item)
+      }
+    } else if let item = entry.item {
+      settleDetached(id, entry, item, result, at: now)
+    } else {
+      detached[id]?.result = result
+      detached[id]?.ended = now
+    }
+  }
+
+  private mutating func settleDetached(
+    _ id: MessageID, _ entry: Detached, _ item: Item, _ result: Result<Outcome, StageError>, at now: Timestamp
+  ) {
+    detached[id] = nil
+    guard !item.isLost else { return }
+    let work = Disposer.Work(started: entry.run.started, ended: now, queued: entry.run.items[0].queuedAt)
+    switch result {
+    case .success(let outcome):
+      item.progress = .done(disposer.outputs(of: outcome, item.message, in: item.record, work))
+    case .failure(let error):
+      item.progress = .done(disposer.outputs(of: error, item.message, in: item.record, work))
+    }
+  }
+
+  // MARK: Time passes
+
+  /// When something has to be looked at; nil: nothing is waiting for time.
+  var isWaitingForTime: Bool {
+    !runs.isEmpty || !delayed.isEmpty || circuit.probeAt != nil && !(ready.isEmpty && slowReady.isEmpty)
+  }
+
+  /// Cancels what is past its time, moves what is slow aside, releases what is due.
+  mutating func tick(at now: Timestamp) {
+    for run in inOrder {
+      if now >= run.deadline { run.cancel(.timeout) }
+      if mayMoveAside(run), now - run.started >= settings.slowAfter { moveAside(run, at: now) }
+    }
+    if delayed.contains(where: { ($0.again ?? $0.due ?? now) <= now }) {
+      let due = delayed.filter { ($0.again ?? $0.due ?? now) <= now }
+      delayed.removeAll { ($0.again ?? $0.due ?? now) <= now }
+      for item in due {
+        partitions[item.partition]?.delayed -= 1
+        guard !item.isLost else { continue }
+        if item.again != nil { ready.push(item) } else { enqueue(item) }
+      }
+    }
+  }
+
+  /// Order forbids it to be overtaken, and a batch has no single message that is slow.
+  private func mayMoveAside(_ run: Run) -> Bool {
+    settings.order == .none && batchLimit == nil && !run.isSlow && run.cancellation == nil
+      && !run.items[0].isLost && detached[run.items[0].message.id] == nil
+  }
+
+  private mutating func moveAside(_ run: Run, at now: Timestamp) {
+    let item = run.items[0]
+    item.progress = .done(disposer.aside(item.message, .slow, to: disposer.topics.slow, at: now))
+    fastActive -= 1
+    slowActive += 1
+    run.isSlow = true
+    detached[item.message.id] = Detached(run: run)
+    // Beyond the budget the work is given up here, and begins again from the lane when there is room.
+    if slowActive > settings.slowBudget { run.cancel(.overBudget) }
+  }
+
+  // MARK: Settling
+
+  /// What can be settled now: the done prefix of every partition, at most `limit` records; nil: nothing.
+  mutating func takeSettlement(limit: Int) -> Settlement? {
+    var settlement = Settlement()
+    var left = limit
+    for key in partitions.keys.sorted() where left > 0 {
+      guard let items = partitions[key]?.window.takePrefix(left, where: \.isDone), let last = items.last else {
+        continue
+      }
+      left -= items.count
+      inHand -= items.count
+      for item in items { if case .done(let outputs) = item.progress { settlement.outputs += outputs } }
+      settlement.progress.append(
+        Settlement.Progress(
+          topicPartition: key, generation: last.record.generation, next: last.record.offset + 1,
+          settled: items.map(\.record)))
+    }
+    return settlement.progress.isEmpty ? nil : settlement
+  }
+
+  // MARK: Partitions come and go
+
+  /// Stops starting work of these partitions. True once nothing of them is active and all that is done was taken.
+  mutating func revoke(_ revoked: [TopicPartition]) {
+    for key in revoked { partitions[key]?.isRevoking = true }
+    let isRevoked = { (item: Item) in revoked.contains(item.partition) }
+    for key in waitingForKey.keys { waitingForKey[key]?.removeAll(where: isRevoked) }
+    ready.removeAll(where: isRevoked).forEach { freeKey(of: $0) }
+    slowReady.removeAll(where: isRevoked)
+    delayed.removeAll(where: isRevoked)
+    // The slow lane's partition goes with the work topic's: its next owner begins the work again.
+    let numbers = Set(revoked.map(\.partition))
+    let away = detached.filter { numbers.contains($0.value.run.items[0].partition.partition) }
+    for (id, entry) in away.sorted(by: { $0.value.run.id < $1.value.run.id }) {
+      entry.run.cancel(.lost)
+      detached[id] = nil
+    }
+  }
+
+  /// Whether work of these partitions still goes on, or waits to be settled.
+  func isBusy(_ revoked: [TopicPartition]) -> Bool {
+    revoked.contains { key in
+      runs.values.contains { $0.items.contains { $0.partition == key && !$0.isLost && !$0.isDone } }
+        || partitions[key]?.window.first?.isDone == true
+    }
+  }
+
+  /// Cancels work of these partitions, in whichever lane it has gone on.
+  func cancelWork(of revoked: [TopicPartition]) {
+    for run in inOrder where run.items.contains(where: { revoked.contains($0.partition) }) { run.cancel(.lost) }
+  }
+  /// By age: what happens in a simulation must not depend on the order of a dictionary.
+  private var inOrder: [Run] { runs.values.sorted { $0.id < $1.id } }
+
+  /// Forgets these partitions: whatever comes of what was in hand is thrown away.
+  mutating func forget(_ lost: [TopicPartition]) {
+    cancelWork(of: lost)
+    revoke(lost)
+    for key in lost {
+      guard var partition = partitions.removeValue(forKey: key) else { continue }
+      for item in partition.window.removeAll() {
+        inHand -= 1
+        item.progress = .lost
+      }
+    }
+  }
+
+  /// Starts nothing more.
+  mutating func drain() { isDraining = true }
+  /// Gives up what still goes on.
+  func cancelAll() { for run in inOrder { run.cancel(.drain) } }
+  var isIdle: Bool { runs.isEmpty }
+  var assigned: [TopicPartition] { partitions.keys.sorted() }
+
+  // MARK: Back pressure
+
+  /// Which partitions have enough in hand that cannot start yet, and which can go on.
+  mutating func pauseChanges() -> (pause: [TopicPartition], resume: [TopicPartition]) {
+    var pause: [TopicPartition] = []
+    var resume: [TopicPartition] = []
+    let isSlowFull = slowReady.count >= max(1, settings.slowBudget)
+    for key in partitions.keys.sorted() {
+      guard let partition = partitions[key], !partition.isRevoking else { continue }
+      let wanted = key.topic == disposer.topics.slow ? isSlowFull : partition.delayed > 0
+      guard wanted != partition.isPaused else { continue }
+      partitions[key]?.isPaused = wanted
+      if wanted { pause.append(key) } else { resume.append(key) }
+    }
+    return (pause, resume)
+  }
+}

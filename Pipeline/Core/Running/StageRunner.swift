@@ -1,0 +1,540 @@
+import Synchronization
+
+/// Runs one stage of one flow: pulls records, works on up to `concurrency` messages at once, publishes what comes of
+/// them, and settles the contiguous prefix, outputs and progress in one step.
+///
+/// Settled only after its outputs are durable and together with them: a crash in between delivers a record again, so
+/// stages must accept repeats.
+///
+/// Four kinds of child tasks share one `StageMachine`: one fetches, one settles, one watches the time, and pullers work.
+/// Pullers run on the executor for stages, so that a stage that blocks its thread does not stop the other three.
+public final class StageRunner: Sendable {
+  /// What a runner needs beside its stage.
+  public struct Environment: Sendable {
+    /// Where topics live.
+    public var broker: any Broker
+    /// The time.
+    public var clock: any PipelineClock
+    /// Where to log to.
+    public var log: Log
+    /// Where to count.
+    public var metrics: Metrics
+    /// Where large content is kept.
+    public var contentStore: (any ContentStore)?
+    /// Where stages run; nil: where the runner does.
+    public var stageExecutor: (any TaskExecutor)?
+    /// Notes what is in hand, for the case that this process dies.
+    public var journal: (any InHandJournal)?
+    /// This process's name among the members of each group; the same after a restart.
+    public var instance: String
+    /// Told whenever the state of the stage changes.
+    public var stateChanged: @Sendable (StageName, StageState) -> Void
+
+    /// What a runner needs.
+    public init(
+      broker: any Broker, clock: any PipelineClock, log: Log, metrics: Metrics = Metrics(),
+      contentStore: (any ContentStore)? = nil, stageExecutor: (any TaskExecutor)? = nil,
+      journal: (any InHandJournal)? = nil, instance: String,
+      stateChanged: @escaping @Sendable (StageName, StageState) -> Void = { _, _ in }
+    ) {
+      self.broker = broker
+      self.clock = clock
+      self.log = log
+      self.metrics = metrics
+      self.contentStore = contentStore
+      self.stageExecutor = stageExecutor
+      self.journal = journal
+      self.instance = instance
+      self.stateChanged = stateChanged
+    }
+  }
+
+  /// How a stage is fed.
+  public enum Mode: Sendable {
+    /// The work, slow and retry topics. Messages of `suspects` are put aside, untouched, to be tried alone.
+    case normal(suspects: Set<MessageID>)
+    /// The topic of suspects: one message at a time, and nothing else in this process meanwhile. `crashes` says how
+    /// often each has taken a process down alone; at two it is a dead letter.
+    case alone(crashes: [MessageID: Int], gate: Gate)
+    /// A stage that is not in its flow any more: what waits in its topics goes to where it belongs.
+    case removed
+  }
+
+  private let stage: AnyStage
+  private let disposer: Disposer
+  private let settings: Topology.StageSettings
+  private let readsContent: Bool
+  private let mode: Mode
+  private let environment: Environment
+  private let log: Log
+
+  private struct State {
+    var machine: StageMachine
+    var suspects: Set<MessageID>
+    var published = StageState.starting
+  }
+  private let state: Mutex<State>
+  private let fetchMayGoOn = Signal()
+  private let somethingIsDone = Signal()
+  private let pullersWanted = Signal()
+  private let timeMatters = Signal()
+  private let stopping = Mutex(false)
+
+  /// The flow and stage.
+  public var name: StageName { disposer.name }
+
+  /// A runner for `stage`, which nothing starts yet.
+  public init(
+    _ stage: AnyStage, settings: Topology.StageSettings, flow: String, topology: Topology, readsContent: Bool = true,
+    mode: Mode = .normal(suspects: []), environment: Environment
+  ) {
+    self.stage = stage
+    self.settings = settings
+    self.readsContent = readsContent
+    self.mode = mode
+    self.environment = environment
+    var isRemoved = false
+    if case .removed = mode { isRemoved = true }
+    disposer = Disposer(topology: topology, flow: flow, stage: settings, isRemoved: isRemoved)
+    log = environment.log.with(("flow", flow), ("stage", settings.name))
+    var effective = settings
+    var suspects: Set<MessageID> = []
+    switch mode {
+    case .alone:
+      effective.concurrency = 1
+      effective.slowAfter = settings.timeout + .seconds(1)
+    case .normal(let set): suspects = set
+    case .removed: break
+    }
+    var limit: Int?
+    if case .batch(_, let most) = stage { limit = max(1, most) }
+    if case .alone = mode, limit != nil { limit = 1 }
+    let prefetch = if case .alone = mode { 1 } else { max(512, 4 * settings.concurrency, 4 * (limit ?? 1)) }
+    state = Mutex(
+      State(
+        machine: StageMachine(settings: effective, disposer: disposer, batchLimit: limit, prefetch: prefetch),
+        suspects: suspects))
+  }
+
+  // MARK: Life
+
+  /// Runs until `drain` was called and everything in hand is settled or given back.
+  public func run() async {
+    var pause = Duration.milliseconds(50)
+    while !isStopping {
+      do {
+        let consumer = try await environment.broker.join(membership)
+        pause = .milliseconds(50)
+        publish(.running)
+        await member(consumer)
+        await consumer.close()
+      } catch {
+        guard error.kind != .closed, error.kind != .cancelled else { return }
+        publish(.waiting(reason: error.description))
+        log.write(.warning, "cannot join its consumer group", ("error", error.description))
+        try? await environment.clock.sleep(for: pause)
+        pause = min(pause * 2, .seconds(10))
+      }
+      if Task.isCancelled { return }
+      resetMachine()
+    }
+  }
+
+  /// Pulls nothing more, finishes what is in hand, settles, leaves. `run` returns then. May be called at any time.
+  public func drain() {
+    stopping.withLock { $0 = true }
+    state.withLock { $0.machine.drain() }
+    for signal in [fetchMayGoOn, somethingIsDone, pullersWanted, timeMatters] { signal.raise() }
+  }
+
+  /// Gives up what is still being worked on after `drain`: it will be delivered again.
+  public func abandon() {
+    state.withLock { $0.machine.cancelAll() }
+    somethingIsDone.raise()
+  }
+
+  private var isStopping: Bool { stopping.withLock { $0 } }
+
+  private var membership: Membership {
+    let instance = environment.instance
+    if case .alone = mode {
+      return Membership(
+        group: disposer.topics.suspect, topics: [disposer.topics.suspect], instance: instance,
+        loadsValues: readsContent)
+    }
+    return Membership(
+      group: disposer.topics.group, topics: disposer.topics.consumed, instance: instance, loadsValues: readsContent)
+  }
+
+  private func resetMachine() {
+    state.withLock { state in
+      let old = state.machine
+      old.cancelAll()
+      state.machine = StageMachine(
+        settings: old.settings, disposer: disposer, batchLimit: old.batchLimit, prefetch: old.prefetch)
+      if isStopping { state.machine.drain() }
+    }
+  }
+
+  /// One membership, from joining the group to leaving it.
+  private func member(_ consumer: any Consumer) async {
+    await withDiscardingTaskGroup { group in
+      let ended = Mutex(false)
+      let end = { @Sendable in
+        ended.withLock { $0 = true }
+        for signal in [self.pullersWanted, self.fetchMayGoOn, self.somethingIsDone, self.timeMatters] { signal.raise() }
+      }
+      let hasEnded = { @Sendable in ended.withLock { $0 } }
+      group.addTask {
+        await self.fetch(consumer, hasEnded)
+        end()
+      }
+      group.addTask {
+        await self.settle(consumer, hasEnded)
+        end()
+      }
+      group.addTask { await self.watchTime(consumer, hasEnded) }
+      while !hasEnded(), !Task.isCancelled {
+        while state.withLock({ state in
+          guard state.machine.wantsPuller(at: environment.clock.now) else { return false }
+          state.machine.pullerStarted()
+          return true
+        }) {
+          group.addTask(executorPreference: environment.stageExecutor) { await self.pull() }
+        }
+        await pullersWanted.wait()
+      }
+      state.withLock { $0.machine.cancelAll() }
+      group.cancelAll()
+    }
+  }
+
+  // MARK: Fetching
+
+  private func fetch(_ consumer: any Consumer, _ hasEnded: @Sendable () -> Bool) async {
+    while !hasEnded(), !Task.isCancelled {
+      let (limit, isDraining) = state.withLock { ($0.machine.fetchLimit, $0.machine.isDraining) }
+      if isDraining { return await waitUntilDrained(hasEnded) }
+      guard limit > 0 else {
+        await fetchMayGoOn.wait()
+        continue
+      }
+      do {
+        switch try await next(consumer, limit) {
+        case nil: continue
+        case .records(let records)?: await take(records, consumer)
+        case .assigned(let partitions)?:
+          log.write(.debug, "partitions assigned", ("count", "\(partitions.count)"))
+        case .revoking(let partitions)?: try await giveUp(partitions, consumer, hasEnded)
+        case .lost(let partitions)?:
+          log.write(.warning, "partitions lost", ("count", "\(partitions.count)"))
+          state.withLock { $0.machine.forget(partitions) }
+        }
+      } catch {
+        if error.kind == .cancelled || error.kind == .closed { return }
+        log.write(.error, "cannot consume", ("error", error.description))
+        if error.kind == .fenced { return }
+        publish(.waiting(reason: error.description))
+        try? await environment.clock.sleep(for: .seconds(1))
+        if !error.isTransient { return }
+      }
+    }
+  }
+
+  /// The consumer's next event; nil if a drain began meanwhile. Waiting is cut short by `drain`.
+  private func next(_ consumer: any Consumer, _ limit: Int) async throws(BrokerError) -> ConsumerEvent? {
+    do {
+      return try await withThrowingTaskGroup(of: ConsumerEvent?.self) { group in
+        group.addTask { try await consumer.next(limit: limit) }
+        group.addTask {
+          while !self.isStopping, !Task.isCancelled { await self.fetchMayGoOn.wait() }
+          return nil
+        }
+        defer { group.cancelAll() }
+        return try await group.next() ?? nil
+      }
+    } catch let error as BrokerError {
+      throw error
+    } catch {
+      throw BrokerError(.cancelled, "the task was cancelled")
+    }
+  }
+
+  private func take(_ records: [Record], _ consumer: any Consumer) async {
+    let now = environment.clock.now
+    var blocked: [TopicPartition] = []
+    var items: [(item: StageMachine.Item, done: [OutgoingRecord]?)] = []
+    for record in records where !blocked.contains(record.topicPartition) {
+      switch decode(record, at: now) {
+      case .item(let item, let done): items.append((item, done))
+      case .newer(let version):
+        blocked.append(record.topicPartition)
+        log.write(
+          .error, "a record of a newer version stops its partition; start a newer build",
+          ("partition", "\(record.topicPartition)"), ("offset", "\(record.offset)"), ("version", "\(version)"))
+      }
+    }
+    let changes = state.withLock { state in
+      state.machine.add(items, at: now)
+      return state.machine.pauseChanges()
+    }
+    try? await consumer.pause(changes.pause + blocked)
+    try? await consumer.resume(changes.resume)
+    if items.contains(where: { $0.done != nil }) { somethingIsDone.raise() }
+    pullersWanted.raise()
+    timeMatters.raise()
+  }
+
+  private enum Decoded {
+    case item(StageMachine.Item, done: [OutgoingRecord]?)
+    case newer(Int)
+  }
+
+  private func decode(_ record: Record, at now: Timestamp) -> Decoded {
+    let message: Message
+    do { message = try MessageCodec.decode(record, store: environment.contentStore) } catch {
+      switch error {
+      case .newerVersion(let version): return .newer(version)
+      case .malformed(let reason):
+        let placeholder = Message(
+          id: MessageID(at: now, random: SystemRandom()), key: record.key, content: Content(.record(record)),
+          headers: Headers())
+        let item = StageMachine.Item(record: record, message: placeholder, lane: .work)
+        return .item(item, done: [disposer.malformed(record, reason: reason, at: now)])
+      }
+    }
+    let lane: StageMachine.Lane =
+      switch record.topicPartition.topic {
+      case disposer.topics.slow: .slow
+      case disposer.topics.work, disposer.topics.suspect: .work
+      default: .retry
+      }
+    let item = StageMachine.Item(record: record, message: message, lane: lane)
+    return .item(item, done: placed(message, record, at: now))
+  }
+
+  /// The records of a message that this stage does not work on; nil: it does.
+  private func placed(_ message: Message, _ record: Record, at now: Timestamp) -> [OutgoingRecord]? {
+    let work = Disposer.Work(started: now, ended: now, queued: record.timestamp)
+    switch disposer.router.place(message, at: name.stage) {
+    case .move: return disposer.moved(message, at: now)
+    case .needs(let missing):
+      let text = "\(name.stage) needs \(missing), which the message has not passed"
+      return disposer.outputs(of: .reject(reason: "needs.\(missing)", message: text), message, in: record, work)
+    case .noFlow:
+      let text = "flow \(message.flow) is not in the topology"
+      return disposer.outputs(of: .reject(reason: "flow.unknown", message: text), message, in: record, work)
+    case .process: break
+    }
+    switch mode {
+    case .normal:
+      guard state.withLock({ $0.suspects.remove(message.id) }) != nil else { return nil }
+      return disposer.aside(message, .suspect, to: disposer.topics.suspect, at: now)
+    case .alone(let crashes, _):
+      guard let count = crashes[message.id], count >= 2 else { return nil }
+      let text = "took its worker down \(count) times, alone"
+      return disposer.outputs(of: .reject(reason: "crash", message: text), message, in: record, work)
+    case .removed: return disposer.moved(message, at: now)
+    }
+  }
+
+  private func giveUp(
+    _ partitions: [TopicPartition], _ consumer: any Consumer, _ hasEnded: @Sendable () -> Bool
+  ) async throws(BrokerError) {
+    let deadline = environment.clock.now + membership.revokeDeadline / 2
+    state.withLock { $0.machine.revoke(partitions) }
+    while !hasEnded(), state.withLock({ $0.machine.isBusy(partitions) }) {
+      if environment.clock.now >= deadline { state.withLock { $0.machine.cancelWork(of: partitions) } }
+      somethingIsDone.raise()
+      do { try await environment.clock.sleep(for: .milliseconds(10)) } catch { return }
+    }
+    state.withLock { $0.machine.forget(partitions) }
+    try await consumer.release(partitions)
+  }
+
+  private func waitUntilDrained(_ hasEnded: @Sendable () -> Bool) async {
+    while !hasEnded(), !state.withLock({ $0.machine.isIdle }) { await fetchMayGoOn.wait() }
+    // What is done now is settled by the settling task, which ends when nothing is left.
+    somethingIsDone.raise()
+    while !hasEnded() { await fetchMayGoOn.wait() }
+  }
+
+  // MARK: Working
+
+  private func pull() async {
+    while let run = state.withLock({ state -> StageMachine.Run? in
+      let run = state.machine.take(at: environment.clock.now)
+      if run == nil { state.machine.pullerEnded() }
+      return run
+    }) {
+      // Others may be needed beside this one: each that starts brings the next.
+      if state.withLock({ $0.machine.wantsPuller(at: environment.clock.now) }) { pullersWanted.raise() }
+      if case .alone(_, let gate) = mode {
+        await gate.enter()
+        await work(run)
+        gate.leave()
+      } else {
+        await work(run)
+      }
+      if Task.isCancelled {
+        state.withLock { $0.machine.pullerEnded() }
+        break
+      }
+    }
+    pullersWanted.raise()
+  }
+
+  private func work(_ run: StageMachine.Run) async {
+    let tickets = run.items.compactMap { item in
+      environment.journal?.begin(disposer.topics.group, item.message.id, deadline: run.deadline)
+    }
+    let context = StageContext(
+      stage: name, clock: environment.clock, deadline: run.deadline, log: log, metrics: environment.metrics)
+    let results = await withUnsafeCurrentTask { task in
+      state.withLock { _ in
+        run.task = task
+        if run.cancellation != nil { task?.cancel() }
+      }
+      let results = await process(run, context)
+      state.withLock { _ in run.task = nil }
+      return results
+    }
+    let ended = environment.clock.now
+    let outputs = zip(run.items, results).map { item, result in
+      (result: result, outputs: records(of: result, item, run, ended))
+    }
+    let (wasClosed, isClosed, isDraining) = state.withLock { state in
+      let before = state.machine.circuit.state
+      state.machine.finish(run, outputs, at: ended)
+      return (before == .closed, state.machine.circuit.state, state.machine.isDraining)
+    }
+    for ticket in tickets { environment.journal?.end(ticket) }
+    tellCircuit(wasClosed, isClosed)
+    somethingIsDone.raise()
+    if isDraining { fetchMayGoOn.raise() }
+  }
+
+  private func process(_ run: StageMachine.Run, _ context: StageContext) async -> [Result<Outcome, StageError>] {
+    do {
+      switch stage {
+      case .one(let stage): return [.success(try await stage.process(run.items[0].message, context))]
+      case .batch(let stage, _):
+        let outcomes = try await stage.process(run.items.map(\.message), context)
+        guard outcomes.count == run.items.count else {
+          let text = "\(outcomes.count) outcomes for \(run.items.count) messages"
+          return run.items.map { _ in .failure(.permanent("stage.outcomes", text)) }
+        }
+        return outcomes.map { .success($0) }
+      }
+    } catch {
+      let cancellation = state.withLock { _ in run.cancellation }
+      let failure =
+        switch cancellation {
+        case .timeout: StageError.transient("timeout", "not done within \(DurationText.short(settings.timeout))")
+        default: StageError.classify(error)
+        }
+      return run.items.map { _ in .failure(failure) }
+    }
+  }
+
+  private func records(
+    of result: Result<Outcome, StageError>, _ item: StageMachine.Item, _ run: StageMachine.Run, _ ended: Timestamp
+  ) -> [OutgoingRecord] {
+    let work = Disposer.Work(started: run.started, ended: ended, queued: item.queuedAt)
+    switch result {
+    case .success(let outcome): return disposer.outputs(of: outcome, item.message, in: item.record, work)
+    case .failure(let error):
+      if case .dependencyDown = error.kind { return [] }
+      return disposer.outputs(of: error, item.message, in: item.record, work)
+    }
+  }
+
+  private func tellCircuit(_ wasClosed: Bool, _ now: Circuit.State) {
+    switch now {
+    case .closed:
+      guard !wasClosed else { return }
+      log.write(.info, "circuit closed")
+      publish(.running)
+      pullersWanted.raise()
+      timeMatters.raise()
+    case .open(_, let reason, _):
+      if wasClosed { log.write(.warning, "circuit open", ("reason", reason)) }
+      publish(.circuitOpen(reason: reason))
+      timeMatters.raise()
+    case .probing: break
+    }
+  }
+
+  // MARK: Settling
+
+  /// The most records of one settlement.
+  private static let settleLimit = 2048
+
+  private func settle(_ consumer: any Consumer, _ hasEnded: @Sendable () -> Bool) async {
+    while !hasEnded() {
+      guard let settlement = state.withLock({ $0.machine.takeSettlement(limit: Self.settleLimit) }) else {
+        if state.withLock({ $0.machine.isDraining && $0.machine.isIdle }) { return }
+        if Task.isCancelled { return }
+        await somethingIsDone.wait()
+        continue
+      }
+      guard await settled(settlement, consumer) else { return }
+      fetchMayGoOn.raise()
+      pullersWanted.raise()
+      timeMatters.raise()
+    }
+  }
+
+  /// Settles, again and again while the broker says that nothing happened. False: the membership is over.
+  private func settled(_ settlement: Settlement, _ consumer: any Consumer) async -> Bool {
+    var pause = Duration.milliseconds(20)
+    while true {
+      do {
+        try await consumer.settle(settlement)
+        return true
+      } catch {
+        guard error.isTransient, !Task.isCancelled else {
+          if error.kind != .closed { log.write(.warning, "not settled", ("error", error.description)) }
+          return false
+        }
+        publish(.waiting(reason: error.description))
+        log.write(.warning, "settling waits for the broker", ("error", error.description))
+        do { try await environment.clock.sleep(for: pause) } catch { return false }
+        pause = min(pause * 2, .seconds(5))
+      }
+    }
+  }
+
+  // MARK: Time
+
+  /// How late a time-out, a retry or a slow message may be noticed.
+  private static let tick = Duration.milliseconds(50)
+
+  private func watchTime(_ consumer: any Consumer, _ hasEnded: @Sendable () -> Bool) async {
+    while !hasEnded(), !Task.isCancelled {
+      guard state.withLock({ $0.machine.isWaitingForTime }) else {
+        await timeMatters.wait()
+        continue
+      }
+      do { try await environment.clock.sleep(for: Self.tick) } catch { return }
+      let now = environment.clock.now
+      let changes = state.withLock { state in
+        state.machine.tick(at: now)
+        return state.machine.pauseChanges()
+      }
+      if !changes.pause.isEmpty { try? await consumer.pause(changes.pause) }
+      if !changes.resume.isEmpty { try? await consumer.resume(changes.resume) }
+      somethingIsDone.raise()
+      pullersWanted.raise()
+    }
+  }
+
+  private func publish(_ new: StageState) {
+    let changed = state.withLock { state in
+      guard state.published != new else { return false }
+      state.published = new
+      return true
+    }
+    if changed { environment.stateChanged(name, new) }
+  }
+}
