@@ -1,17 +1,58 @@
 import COpenSSL
 
+/// A SHA-256 digest: 32 bytes.
+public struct Digest256: Sendable, Hashable, CustomStringConvertible {
+  /// 32 bytes.
+  public let bytes: [UInt8]
+
+  /// Reads 64 hexadecimal digits in lower case; nil for anything else.
+  public init?(hex: some StringProtocol) {
+    let digits = Array(hex.utf8)
+    guard digits.count == 64 else { return nil }
+    var bytes: [UInt8] = []
+    for index in stride(from: 0, to: 64, by: 2) {
+      guard let high = Self.digit(digits[index]), let low = Self.digit(digits[index + 1]) else { return nil }
+      bytes.append(high << 4 | low)
+    }
+    self.bytes = bytes
+  }
+
+  init(_ bytes: [UInt8]) { self.bytes = bytes }
+
+  private static func digit(_ byte: UInt8) -> UInt8? {
+    switch byte {
+    case 48...57: byte - 48
+    case 97...102: byte - 87
+    default: nil
+    }
+  }
+
+  /// 64 hexadecimal digits in lower case.
+  public var description: String { hexadecimal(bytes) }
+}
+
 /// SHA-256 (FIPS 180-4).
 public enum SHA256 {
   /// The digest of `bytes`.
-  public static func hash(_ bytes: [UInt8]) -> Digest256 {
+  public static func hash(_ bytes: some Sequence<UInt8>) -> Digest256 {
     var output = [UInt8](repeating: 0, count: 32)
     var length: UInt32 = 32
-    _ = EVP_Digest(bytes, bytes.count, &output, &length, EVP_sha256(), nil)
-    return Digest256(bytes: output)
+    let isContiguous: Void? = bytes.withContiguousStorageIfAvailable { buffer in
+      _ = EVP_Digest(buffer.baseAddress, buffer.count, &output, &length, EVP_sha256(), nil)
+    }
+    if isContiguous == nil {
+      let copy = Array(bytes)
+      _ = EVP_Digest(copy, copy.count, &output, &length, EVP_sha256(), nil)
+    }
+    return Digest256(output)
   }
 }
-/// A SHA-256 digest.
-public struct Digest256: Sendable, Hashable {
-  /// 32 bytes.
-  public let bytes: [UInt8]
+
+/// Bytes as lower-case hexadecimal digits.
+public func hexadecimal(_ bytes: some Sequence<UInt8>) -> String {
+  var text: [UInt8] = []
+  for byte in bytes {
+    for digit in [byte >> 4, byte & 15] { text.append(digit < 10 ? 48 + digit : 87 + digit) }
+  }
+  return String(decoding: text, as: UTF8.self)
 }
