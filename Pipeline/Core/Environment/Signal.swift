@@ -1,15 +1,18 @@
 import Synchronization
 
 /// Wakes one waiting task; a raise that nobody waits for is kept for the next wait.
-final class Signal: Sendable {
+public final class Signal: Sendable {
   private struct State {
     var raised = false
     var waiter: CheckedContinuation<Void, Never>?
   }
   private let state = Mutex(State())
 
+  /// Nothing raised yet.
+  public init() {}
+
   /// Wakes the waiter, or the next one.
-  func raise() {
+  public func raise() {
     let waiter = state.withLock { state -> CheckedContinuation<Void, Never>? in
       guard let waiter = state.waiter else {
         state.raised = true
@@ -22,7 +25,7 @@ final class Signal: Sendable {
   }
 
   /// Returns once it was raised since the last wait, or when the task is cancelled. One waiter at a time.
-  func wait() async {
+  public func wait() async {
     await withTaskCancellationHandler {
       await withCheckedContinuation { continuation in
         let now = state.withLock { state -> Bool in

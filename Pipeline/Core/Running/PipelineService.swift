@@ -136,9 +136,9 @@ private struct PassingStage: Stage {
 
 extension Topology.StageSettings {
   fileprivate static func removed(_ name: String, partitions: Int, retry: [Duration]) -> Topology.StageSettings {
-    Topology.StageSettings(
-      name: name, use: name, partitions: partitions, retry: retry, giveUp: .seconds(86_400), timeout: .seconds(30),
-      slowAfter: .seconds(30), slowBudget: 1, concurrency: 1, order: .none, needs: [], on: [:], isolate: false,
-      options: OptionValues(schema: OptionSchema([])))
+    var settings = Topology.StageSettings(name)
+    settings.partitions = partitions
+    settings.retry = retry
+    return settings
   }
 }

@@ -114,6 +114,21 @@ public struct Topology: Sendable, Hashable {
     case bounce
   }
 
+  /// A deployment made in code, with the defaults of the file.
+  public init(
+    name: String, broker: BrokerAddress = .embedded, data: String = "./data", guarantee: Guarantee = .exactlyOnce,
+    window: Duration = .seconds(3600), gateways: [Gateway] = [], flows: [Flow], sections: [String: OptionValue] = [:]
+  ) {
+    self.name = name
+    self.broker = broker
+    self.data = data
+    self.guarantee = guarantee
+    self.window = window
+    self.gateways = gateways
+    self.flows = flows
+    self.sections = sections
+  }
+
   /// The flow of that name.
   public subscript(flow name: String) -> Flow? { flows.first { $0.name == name } }
 }
