@@ -65,6 +65,12 @@ let service: [Target] = [
     path: "App", swiftSettings: settings),
 ]
 
+let tools: [Target] = [
+  .executableTarget(
+    name: "simulate", dependencies: ["Pipeline", "PipelineTesting", "EmbeddedBroker"], path: "Benchmarks/Simulate",
+    swiftSettings: settings)
+]
+
 let testing: [Target] = [
   module("BrokerConformance", "Tests/BrokerConformance", ["Pipeline"]),
   tests("SQLiteTests", ["SQLite"]),
@@ -90,6 +96,6 @@ let package = Package(
     .library(name: "PipelineTesting", targets: ["PipelineTesting"]),
     .executable(name: "mailflow", targets: ["mailflow"]),
   ],
-  targets: system + framework + service + testing,
+  targets: system + framework + service + tools + testing,
   swiftLanguageModes: [.v6]
 )

@@ -73,8 +73,10 @@ public final class MemoryBroker: Broker {
   /// See `Broker`.
   public func topics(prefix: String) async throws(BrokerError) -> [TopicDescription] {
     state.withLock { state in
-      state.topics.filter { $0.key.hasPrefix(prefix) }.map { TopicDescription(name: $0.key, partitions: $0.value.count) }
-        .sorted { $0.name < $1.name }
+      state.topics.filter { $0.key.hasPrefix(prefix) }.map {
+        TopicDescription(name: $0.key, partitions: $0.value.count)
+      }
+      .sorted { $0.name < $1.name }
     }
   }
 

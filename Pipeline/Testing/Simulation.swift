@@ -72,7 +72,10 @@ public struct Simulation: Sendable {
         break
       }
     }
-    if isStuck { root.cancel() }
+    if isStuck {
+      root.cancel()
+      world.giveUp()
+    }
     return world.report(
       steps: executor.steps, choices: executor.choices, schedule: executor.fingerprint, isStuck: isStuck)
   }
@@ -201,10 +204,12 @@ private final class World: Sendable {
   private func watch(_ broker: any Broker) async {
     while true {
       try? await clock.sleep(for: .milliseconds(500))
+      let count = (try? await endingCount(broker)) ?? 0
+      guard state.withLock({ $0.isSent && count >= $0.accepted.count }) else { continue }
       let ended = (try? await endings(broker)) ?? [:]
       let isOver = state.withLock { state in
         state.ended = ended
-        return state.isSent && state.accepted.allSatisfy { ended[$0] != nil }
+        return state.accepted.allSatisfy { ended[$0] != nil }
       }
       if isOver { break }
     }
@@ -221,7 +226,16 @@ private final class World: Sendable {
     state.withLock { $0.process }?.kill()
   }
 
+  /// The run is stuck: what has ended so far is the verdict.
+  func giveUp() { state.withLock { $0.topology = -1 } }
+
   private var isOver: Bool { state.withLock { $0.topology < 0 } }
+
+  /// How many records tell of an end.
+  private func endingCount(_ broker: any Broker) async throws -> Int64 {
+    let topics = try await broker.topics(prefix: "sim.").filter { $0.name.hasSuffix(".dead") || $0.name == "sim.trace" }
+    return try await broker.watermarks(topics.flatMap(\.topicPartitions)).reduce(0) { $0 + $1.end - $1.first }
+  }
 
   /// How each message ended: its stages for one that passed, the reason for a dead letter.
   private func endings(_ broker: any Broker) async throws -> [MessageID: [String]] {

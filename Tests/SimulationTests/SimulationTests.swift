@@ -10,10 +10,27 @@ import Testing
   }
 
   @Test func everyMessageEndsExactlyOnce() {
-    for seed in 1...20 as ClosedRange<UInt64> {
+    var schedules: Set<UInt64> = []
+    var choices = 0
+    let seeds: ClosedRange<UInt64> = 1...60
+    for seed in seeds {
       let report = report(seed)
       #expect(report.violations == [], "seed \(seed)")
-      if seed < 4 { print(report) }
+      schedules.insert(report.fingerprint)
+      choices += report.choices
     }
+    print(
+      "simulation: \(seeds.count) seeds, \(schedules.count) distinct schedules, \(choices / seeds.count) choices a run")
+    #expect(schedules.count * 10 >= seeds.count * 9)
+  }
+
+  @Test func aSeedRepeatsItsRun() { #expect(report(7) == report(7)) }
+
+  @Test func findsSettlingBeforePublishing() {
+    let found = (1...1000 as ClosedRange<UInt64>).first { seed in
+      !report(seed, defect: .settlesBeforePublishing).violations.isEmpty
+    }
+    print("simulation: settling before publishing is found by seed \(found.map(String.init) ?? "none")")
+    #expect(found != nil)
   }
 }

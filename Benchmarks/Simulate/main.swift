@@ -1,0 +1,31 @@
+import Glibc
+import Pipeline
+import PipelineTesting
+
+// simulate [FIRST] [COUNT]: runs seeds and prints what came out; the same arguments print the same lines, always.
+
+let arguments = CommandLine.arguments.dropFirst().compactMap { UInt64($0) }
+let first = arguments.first ?? 1
+let count = max(1, arguments.dropFirst().first ?? 1000)
+
+var schedules: Set<UInt64> = []
+var choices = 0
+var crashes = 0
+var bad: [Simulation.Report] = []
+var fingerprint: UInt64 = 0
+for seed in first..<(first + count) {
+  let report = Simulation.run(Simulation.Configuration(seed: seed) { MemoryBroker(clock: $0) })
+  schedules.insert(report.fingerprint)
+  choices += report.choices
+  crashes += report.crashes
+  fingerprint = fingerprint &* 31 &+ report.fingerprint
+  if !report.violations.isEmpty {
+    bad.append(report)
+    print("seed \(seed): \(report.violations.joined(separator: "; "))")
+  }
+  if count > 10_000, (seed - first + 1) % 10_000 == 0 { print("… \(seed - first + 1) seeds, \(bad.count) bad") }
+}
+print(
+  "simulate first=\(first) seeds=\(count) distinct=\(schedules.count) choices=\(choices / Int(count)) "
+    + "crashes=\(crashes) bad=\(bad.count) fingerprint=\(fingerprint)")
+exit(bad.isEmpty ? 0 : 1)
