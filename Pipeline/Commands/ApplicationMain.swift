@@ -16,7 +16,9 @@ extension Application {
   public func main() async -> Never {
     ignoreBrokenPipes()
     let words = Array(Swift.CommandLine.arguments.dropFirst())
+    // Before any thread starts: a signal that one thread does not block would end the process instead of draining it.
     if words.first == "child" { Termination.listen() }
+    if words.first == "up" { Supervisor.blockItsSignals() }
     exit(await tool.run(words).rawValue)
   }
 }
