@@ -46,7 +46,8 @@ import Testing
     #expect(request.field("HOST") == "x" && request.keepsAlive)
     #expect(try #require(parse(valid[3], size: 1).0.first).body == Array("abc0123456789".utf8))
     #expect(parse(valid[4], size: 9).0.first?.keepsAlive == false)
-    #expect(parse(valid[5], size: 9).0.first.map { ($0.path == "/aA", $0.keepsAlive) } ?? (false, true) == (true, false))
+    #expect(
+      parse(valid[5], size: 9).0.first.map { ($0.path == "/aA", $0.keepsAlive) } ?? (false, true) == (true, false))
   }
 
   @Test(arguments: [
@@ -86,7 +87,8 @@ import Testing
   func refuses(_ text: String, _ status: Int) {
     for size in [1, 5, Int.max] {
       let (requests, error) = parse(text, size: size)
-      #expect(requests.isEmpty && error?.status == status, "\(text) by \(size): \(requests), \(String(describing: error))")
+      #expect(
+        requests.isEmpty && error?.status == status, "\(text) by \(size): \(requests), \(String(describing: error))")
     }
   }
 
