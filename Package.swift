@@ -56,13 +56,15 @@ let service: [Target] = [
   module("StoreStage", "Stages/Store", ["Mail", "Pipeline"]),
   module("SMTPGateway", "Gateways/SMTP", ["Mail", "Network", "Pipeline"]),
   module("WebGateway", "Gateways/Web", ["Mail", "Network", "Pipeline"]),
+  module(
+    "MailflowApp", "App/Composition",
+    [
+      "Pipeline", "EmbeddedBroker", "PipelineCommands", "Mail", "ValidateStage", "StoreStage", "SMTPGateway",
+      "WebGateway", "Network",
+    ]),
   .executableTarget(
-    name: "mailflow",
-    dependencies: [
-      "Pipeline", "EmbeddedBroker", "KafkaBroker", "PipelineCommands", "Mail", "ValidateStage", "StoreStage",
-      "SMTPGateway", "WebGateway", "Network", "Linux",
-    ],
-    path: "App", swiftSettings: settings),
+    name: "mailflow", dependencies: ["MailflowApp", "PipelineCommands"], path: "App", exclude: ["Composition"],
+    sources: ["Main.swift"], swiftSettings: settings),
 ]
 
 let tools: [Target] = [
@@ -72,6 +74,9 @@ let tools: [Target] = [
 ]
 
 let testing: [Target] = [
+  .executableTarget(
+    name: "mailflow-testbed", dependencies: ["MailflowApp", "Pipeline", "PipelineCommands"], path: "Tests/Testbed",
+    swiftSettings: settings),
   module("BrokerConformance", "Tests/BrokerConformance", ["Pipeline"]),
   tests("SQLiteTests", ["SQLite"]),
   tests("YAMLTests", ["YAML"]),

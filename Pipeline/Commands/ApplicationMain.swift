@@ -9,7 +9,7 @@ extension Application {
       name, summary, version: version,
       commands: [
         .up(self), .check(self), .graph(self), .stages(self), .lag(self), .dead(self), .trace(self),
-      ] + commands + [.child(self)])
+      ] + commands(self) + [.child(self)])
   }
 
   /// Runs the command line of this process to its end.

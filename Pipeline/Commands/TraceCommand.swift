@@ -6,10 +6,21 @@ extension Command {
     Command(
       "trace", "Shows the timeline of one message: accepted, every hop, every retry and why, where it is now.",
       examples: [("mailflow trace 0190b3a1-7a4f-7000-8000-1234567890ab", "By the id that the SMTP reply gave.")],
-      options: Deployment.options + [.flag("json", "Prints JSON.")],
-      positionals: [.required("ID", "Our id, or a Message-ID with or without angle brackets.")]
+      options: Deployment.options + [
+        .flag("json", "Prints JSON."), .flag("all", "Every message on its way or ended and still kept; a line of JSON each."),
+      ],
+      positionals: [.optional("ID", "Our id, or a Message-ID with or without angle brackets.")]
     ) { arguments in
+      guard arguments.has("all") != (arguments.word("ID") != nil) else {
+        throw ServiceError(.usage, "which message?", hint: "name its id or its Message-ID, or --all")
+      }
       let session = try await OperatorSession(arguments, application)
+      if arguments.has("all") {
+        let timelines = try await Timeline.find(nil, matching: { _ in true }, session.topology, broker: session.broker)
+        for timeline in timelines { Console.out(TraceText.json(timeline, parts: []).text) }
+        await session.broker.close()
+        return .ok
+      }
       let word = arguments.word("ID") ?? ""
       let timelines: [Timeline]
       if let id = MessageID(word) {

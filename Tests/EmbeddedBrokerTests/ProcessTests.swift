@@ -27,6 +27,24 @@ struct ProcessTests {
     await one.close()
   }
 
+  @Test("a bell is heard, with inotify and without", arguments: [true, false])
+  func bells(_ usesInotify: Bool) async throws {
+    let (own, other) = (try DataFolder(path: folder.path, ballast: 0), try DataFolder(path: folder.path, ballast: 0))
+    let heard = AsyncStream.makeStream(of: Void.self)
+    let bell = try #require(Bell(folder: own, usesInotify: usesInotify) { heard.continuation.yield() })
+    var rings = heard.stream.makeAsyncIterator()
+    await rings.next()  // It looks once when it begins: what came before is not missed.
+    for _ in 0..<10 {
+      other.ring()
+      await rings.next()
+    }
+    let late = try DataFolder(path: folder.path, ballast: 0)
+    await rings.next()
+    late.ring()
+    await rings.next()
+    bell.stop()
+  }
+
   @Test("both append to one partition, and no offset is given out twice")
   func append() async throws {
     let one = try await EmbeddedBroker.open(folder: folder.path, clock: SystemClock.shared, options: .test)

@@ -83,6 +83,7 @@ class Service:
         self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(LIMIT)
         self.process.stdout.close()
+        self.process.stderr.close()
         return code
 
     def kill(self):

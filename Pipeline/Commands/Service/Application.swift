@@ -19,8 +19,8 @@ public struct Application: Sendable {
   public var openContentStore: @Sendable (Topology, DataFolder) throws -> (any ContentStore)?
   /// Makes the gateways of a topology; nothing listens yet.
   public var makeGateways: @Sendable (GatewayContext) async throws -> [any GatewayService]
-  /// Commands beside the framework's.
-  public var commands: [Command]
+  /// Commands beside the framework's, for the application as it is in the end.
+  public var commands: @Sendable (Application) -> [Command]
 
   /// What an application adds.
   public init(
@@ -29,7 +29,7 @@ public struct Application: Sendable {
     openBroker: @escaping @Sendable (Topology, DataFolder, any PipelineClock) async throws -> any Broker,
     openContentStore: @escaping @Sendable (Topology, DataFolder) throws -> (any ContentStore)? = { _, _ in nil },
     makeGateways: @escaping @Sendable (GatewayContext) async throws -> [any GatewayService] = { _ in [] },
-    commands: [Command] = []
+    commands: @escaping @Sendable (Application) -> [Command] = { _ in [] }
   ) {
     self.name = name
     self.summary = summary

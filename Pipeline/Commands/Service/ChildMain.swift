@@ -34,7 +34,11 @@ struct ChildMain {
   // MARK: Gateways
 
   private func gateways(_ context: GatewayContext) async throws -> ExitCode {
-    let services = try await application.makeGateways(context)
+    let services: [any GatewayService]
+    do { services = try await application.makeGateways(context) } catch {
+      // An address that cannot be listened on is the usual reason; the error names it.
+      throw error as? ServiceError ?? ServiceError(.unavailable, "\(error)")
+    }
     for service in services {
       do {
         reportToSupervisor("listen\t\(service.name)\t\(try await service.start())")

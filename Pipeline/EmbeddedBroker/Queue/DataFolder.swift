@@ -83,10 +83,19 @@ final class DataFolder: Sendable {
 
   // MARK: The bell
 
-  /// Tells other processes that something was committed.
+  /// Tells other processes that something was committed: writes another number than before.
   func ring() {
-    var byte: UInt8 = 1
-    _ = pwrite(bell, &byte, 1, 0)
+    var now = monotonicNanoseconds()
+    _ = pwrite(bell, &now, MemoryLayout<Int64>.size, 0)
+  }
+
+  /// What was last written to a bell; 0: nothing, or it is gone.
+  static func rung(_ path: String) -> UInt64 {
+    let file = open(path, O_RDONLY | O_CLOEXEC)
+    guard file >= 0 else { return 0 }
+    defer { close(file) }
+    var number: UInt64 = 0
+    return pread(file, &number, MemoryLayout<UInt64>.size, 0) == MemoryLayout<UInt64>.size ? number : 0
   }
 
   func removeBell() { unlink("\(bells)/\(bellName)") }

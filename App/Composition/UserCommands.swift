@@ -5,11 +5,11 @@ import PipelineCommands
 
 /// `user`: mailboxes. Works before, during and without a running service.
 enum UserCommands {
-  static func command() -> Command {
-    Command("user", "Adds people with a mailbox.", subcommands: [add()])
+  static func command(_ application: Application) -> Command {
+    Command("user", "Adds people with a mailbox.", subcommands: [add(application)])
   }
 
-  private static func add() -> Command {
+  private static func add(_ application: Application) -> Command {
     Command(
       "add", "Adds a user, or makes a token for one that is there.",
       discussion: "Of a user who is there, nothing is changed; a token is made for either.",
@@ -23,7 +23,7 @@ enum UserCommands {
       ],
       positionals: [.required("ADDRESS", "Such as alice@example.com; its domain has to be one of the topology's.")]
     ) { arguments in
-      let deployment = try Deployment(arguments, Main.application)
+      let deployment = try Deployment(arguments, application)
       try deployment.folder.prepare()
       let store = MailStore(folder: deployment.folder.path, mode: .inline)
       var password: String?

@@ -1,0 +1,149 @@
+"""What goes wrong on a bad day: each its own clear error, and nothing accepted is lost."""
+import os
+import shutil
+import smtplib
+import socket
+import sqlite3
+import subprocess
+import tempfile
+import unittest
+
+from service import BINARY, LIMIT, TOPOLOGY, Service, wait_for
+
+
+class BadDays(unittest.TestCase):
+    def up(self, data, *words, topology=TOPOLOGY, user=None):
+        """Runs `up`, which has to fail, and returns its exit code and standard error."""
+        command = [BINARY, "up", "--topology", topology, "--data", data, "--set", "gateways.smtp.listen=127.0.0.1:0",
+                   "--set", "gateways.web.listen=127.0.0.1:0", *words]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, user=user)
+        self.assertEqual(result.stdout, "")
+        return result.returncode, result.stderr
+
+    def folder(self):
+        folder = tempfile.TemporaryDirectory(prefix="mailflow-")
+        self.addCleanup(folder.cleanup)
+        return folder.name
+
+    def file(self, text):
+        path = os.path.join(self.folder(), "topology.yaml")
+        with open(path, "w") as file:
+            file.write(text)
+        return path
+
+    def test_a_second_up_on_the_same_folder(self):
+        with Service() as service:
+            service.start()
+            code, text = self.up(service.data)
+            self.assertEqual(code, 75, text)
+            self.assertIn(f"another mailflow (process {service.process.pid})", text)
+
+    def test_a_port_in_use(self):
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+            code, text = self.up(self.folder(), "--set", f"gateways.web.listen=127.0.0.1:{port}")
+            self.assertEqual(code, 69, text)
+            self.assertIn(f"cannot listen on 127.0.0.1:{port}: Address already in use", text)
+
+    def test_topologies_that_cannot_be_used(self):
+        cases = [
+            ("version: 1\nflows: {a: {from: smtp, stages: [validate\n", ":3:1: error: ", "flow sequence"),
+            ("version: 1\ngateways: {smtp: {}}\nflows: {a: {from: smtp, stages: [validat, store]}}\n", ":3:34: error: ",
+             "there is no stage `validat`; did you mean `validate`?"),
+            ("version: 1\ngateways: {smtp: {lisen: x}}\nflows: {a: {from: smtp, stages: [store]}}\n", ":2:19: error: ",
+             "did you mean `listen`?"),
+            ("version: 1\nname: ${NO_SUCH_NAME}\ngateways: {smtp: {}}\nflows: {a: {from: smtp, stages: [store]}}\n", ":2:7: error: ",
+             "NO_SUCH_NAME is not set"),
+            ("version: 1\ngateways: {smtp: {}}\nflows: {a: {from: smtp, stages: [store, validate]}}\nstages: {store: {needs: [validate]}}\n",
+             ":3:34: error: ", "needs `validate`, which comes behind it"),
+        ]
+        for topology, place, words in cases:
+            path = self.file(topology)
+            code, text = self.up(self.folder(), topology=path)
+            self.assertEqual(code, 78, text)
+            self.assertIn(path + place, text)
+            self.assertIn(words, text)
+        # All of them at once.
+        path = self.file("version: 2\nflows: {a: {from: smtp, stages: [nothing]}}\nsomething: 1\n")
+        code, text = self.up(self.folder(), topology=path)
+        self.assertEqual([line.split(": error: ")[1][:20] for line in text.splitlines() if ": error: " in line],
+                         ["version `2` is not k", "there is no stage `n", "a topology has no ke"], text)
+
+    def test_a_folder_of_a_newer_version(self):
+        for name in ("broker.db", "mail.db"):
+            with Service() as service:
+                service.add_user("alice@example.com")
+                service.start()
+                self.assertEqual(service.stop(), 0)
+                with sqlite3.connect(os.path.join(service.data, name)) as database:
+                    database.execute("PRAGMA user_version=999")
+                database.close()
+                result = service.command("user", "add", "bob@example.com") if name == "mail.db" else service.command("lag")
+                self.assertNotEqual(result.returncode, 0)
+                self.assertIn("newer", result.stderr)
+                if name == "broker.db":
+                    code, text = self.up(service.data)
+                    self.assertEqual(code, 78, text)
+                    self.assertIn("newer", text)
+
+    @unittest.skipUnless(os.getuid() == 0, "has to become another user: run it as root")
+    def test_a_folder_of_somebody_else(self):
+        data = self.folder()
+        os.chmod(data, 0o700)
+        # Where another user can read it.
+        place = self.folder()
+        os.chmod(place, 0o755)
+        shutil.copy(TOPOLOGY, place)
+        binary = shutil.copy(BINARY, place)
+        result = subprocess.run([binary, "up", "--topology", os.path.join(place, "topology.yaml"), "--data", data],
+                                capture_output=True, text=True, timeout=LIMIT, user="nobody", cwd=place)
+        self.assertEqual(result.returncode, 77, result.stderr)
+        self.assertIn(data, result.stderr)
+        self.assertIn("user", result.stderr)
+
+    @unittest.skipUnless(os.getuid() == 0, "has to mount a small tmpfs: run it as root")
+    def test_a_full_disk(self):
+        place = self.folder()
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160m", "tmpfs", place], capture_output=True)
+        if mounted.returncode != 0:
+            self.skipTest("cannot mount a tmpfs here: " + mounted.stderr.decode())
+        self.addCleanup(subprocess.run, ["umount", "-l", place])
+        with Service(data=os.path.join(place, "data")) as service:
+            token = service.add_user("alice@example.com")
+            service.start()
+            accepted = []
+            with smtplib.SMTP(*service.smtp, timeout=LIMIT) as client:
+                client.ehlo("c.org")
+
+                def send():
+                    client.mail("a@b.org")
+                    client.rcpt("alice@example.com")
+                    client.putcmd("data")
+                    self.assertEqual(client.getreply()[0], 354)
+                    client.send(b"Subject: x\r\n\r\n" + b"x" * 20000 + b"\r\n.\r\n")
+                    code, text = client.getreply()
+                    if code == 250:
+                        accepted.append(text.decode().split()[-1])
+                    return code
+                for _ in range(20):
+                    self.assertEqual(send(), 250)
+                filler = os.path.join(place, "filler")
+                with open(filler, "wb", buffering=0) as file:
+                    try:
+                        while True:
+                            file.write(b"\0" * 65536)
+                    except OSError:
+                        pass
+                self.assertEqual(send(), 452)
+                # What was accepted still flows.
+                wait_for("accepted mail", lambda: {m["id"] for m in service.messages(token)} == set(accepted))
+                os.unlink(filler)
+                wait_for("it to resume", lambda: send() == 250)
+                wait_for("all mail", lambda: {m["id"] for m in service.messages(token)} == set(accepted))
+            self.assertEqual(service.stop(), 0)
+
+
+if __name__ == "__main__":
+    unittest.main()
