@@ -87,8 +87,8 @@ class StageTests(unittest.TestCase):
             self.assertEqual(service.stop(), 0)
 
     def test_an_order_that_changes_with_mail_in_flight(self):
-        count = int(os.environ.get("REORDER_MESSAGES", "1500"))
-        slow = "  %s: {use: pass, delay: 10ms, concurrency: 4}\n"
+        count = int(os.environ.get("REORDER_MESSAGES", "1200"))
+        slow = "  %s: {use: pass, delay: 30ms, concurrency: 4}\n"
         everything = "".join(slow % name for name in "abc")
         orders = [["a", "b"], ["b", "a"], ["c", "b", "a"], ["c", "a"]]
         with self.service(topology([*orders[0], "store"], "".join(slow % n for n in orders[0]))) as service:
