@@ -82,7 +82,7 @@ let testing: [Target] = [
   tests("KafkaBrokerTests", ["KafkaBroker", "BrokerConformance", "Pipeline"]),
   tests("SimulationTests", ["Pipeline", "PipelineTesting", "EmbeddedBroker"]),
   tests("PipelineCommandsTests", ["PipelineCommands", "Pipeline"]),
-  tests("MailTests", ["Mail", "Pipeline"]),
+  tests("MailTests", ["Mail", "Pipeline", "SQLite"]),
   tests("StageTests", ["ValidateStage", "StoreStage", "Mail", "Pipeline", "PipelineTesting"]),
   tests("SMTPGatewayTests", ["SMTPGateway", "Mail", "Network", "Pipeline"]),
   tests("WebGatewayTests", ["WebGateway", "Mail", "Network", "Pipeline"]),

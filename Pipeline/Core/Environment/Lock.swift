@@ -1,13 +1,13 @@
 import Glibc
 
 /// A mutex with a condition to wait on, for the few places that own threads.
-final class Monitor<Value>: @unchecked Sendable {
+package final class Monitor<Value>: @unchecked Sendable {
   // Safe to share: `value` is touched only between lock and unlock.
   private var value: Value
   private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
   private let condition = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
 
-  init(_ value: Value) {
+  package init(_ value: Value) {
     self.value = value
     pthread_mutex_init(mutex, nil)
     var attributes = pthread_condattr_t()
@@ -24,27 +24,27 @@ final class Monitor<Value>: @unchecked Sendable {
     mutex.deallocate()
   }
 
-  func withLock<R>(_ body: (inout Value) -> R) -> R {
+  package func withLock<R>(_ body: (inout Value) -> R) -> R {
     pthread_mutex_lock(mutex)
     defer { pthread_mutex_unlock(mutex) }
     return body(&value)
   }
 
   /// Changes the value and wakes one waiting thread.
-  func signal(_ body: (inout Value) -> Void) {
+  package func signal(_ body: (inout Value) -> Void) {
     withLock(body)
     pthread_cond_signal(condition)
   }
 
   /// Changes the value and wakes every waiting thread.
-  func broadcast(_ body: (inout Value) -> Void) {
+  package func broadcast(_ body: (inout Value) -> Void) {
     withLock(body)
     pthread_cond_broadcast(condition)
   }
 
   /// Asks `body` again after every signal, until it answers. `body` may name a time of the monotonic clock, in
   /// nanoseconds, at which it wants to be asked even without a signal.
-  func wait<R>(_ body: (inout Value) -> Waiting<R>) -> R {
+  package func wait<R>(_ body: (inout Value) -> Waiting<R>) -> R {
     pthread_mutex_lock(mutex)
     defer { pthread_mutex_unlock(mutex) }
     while true {
@@ -59,7 +59,7 @@ final class Monitor<Value>: @unchecked Sendable {
     }
   }
 
-  enum Waiting<R> {
+  package enum Waiting<R> {
     case result(R)
     case signal
     case until(Int64)
@@ -67,7 +67,7 @@ final class Monitor<Value>: @unchecked Sendable {
 }
 
 /// Starts a detached thread that runs `body` with every signal blocked.
-func startThread(_ body: @escaping @Sendable () -> Void) {
+package func startThread(_ body: @escaping @Sendable () -> Void) {
   final class Box {
     let body: @Sendable () -> Void
     init(_ body: @escaping @Sendable () -> Void) { self.body = body }

@@ -1,0 +1,124 @@
+import Pipeline
+
+/// A quick look at the body, for a list: the beginning of its text, and whether something is attached.
+///
+/// It looks at the first parts and bytes only, follows nested multiparts to a small depth, and gives up rather than
+/// guess: what cannot be read so is left empty. The MIME reader proper is for opening a message, not for storing it.
+struct BodySketch {
+  /// The beginning of the text on one line, at most 200 characters.
+  private(set) var preview = ""
+  private(set) var hasAttachment = false
+
+  private static let maximumParts = 50
+  private static let maximumDepth = 8
+  private static let previewSource = 4096
+  private static let previewLength = 200
+  private var parts = 0
+
+  init(_ message: Bytes, _ header: HeaderSection) { look(message, header, depth: 0) }
+
+  private mutating func look(_ entity: Bytes, _ header: HeaderSection, depth: Int) {
+    parts += 1
+    guard parts <= Self.maximumParts, depth <= Self.maximumDepth else { return }
+    let type = ContentField(header.first("content-type")?.unfolded ?? Array("text/plain".utf8))
+    let disposition = ContentField(header.first("content-disposition")?.unfolded ?? [])
+    let body = entity[header.bodyStart..<entity.count]
+    if type.value.hasPrefix("multipart/") {
+      guard let boundary = type["boundary"], (1...200).contains(boundary.utf8.count) else { return }
+      for part in Self.split(body, Array(boundary.utf8), limit: Self.maximumParts) {
+        look(part, HeaderSection(part, limits: HeaderSection.Limits(fields: 100, bytes: 32 * 1024)), depth: depth + 1)
+      }
+    } else if disposition.value == "attachment"
+      || depth > 0 && !type.value.hasPrefix("text/")
+        && (disposition["filename"] ?? type["name"]) != nil
+    {
+      hasAttachment = true
+    } else if preview.isEmpty, type.value == "text/plain" || type.value.isEmpty {
+      preview = Self.text(body, type["charset"], header.first("content-transfer-encoding")?.unfolded ?? [])
+    }
+  }
+
+  private static func text(_ body: Bytes, _ charset: String?, _ encoding: [UInt8]) -> String {
+    let source = body[0..<min(previewSource, body.count)]
+    let bytes: [UInt8]
+    switch String(decoding: encoding, as: UTF8.self).lowercased() {
+    case "base64": bytes = TransferCoding.base64(source)
+    case "quoted-printable": bytes = TransferCoding.quotedPrintable(source, inHeader: false)
+    default: bytes = Array(source)
+    }
+    let decoded: String
+    switch HeaderText.Charset(charset ?? "utf-8") {
+    // The source was cut at a byte, so its last character may be a half one.
+    case .utf8: decoded = String(decoding: bytes, as: UTF8.self)
+    case .latin1: decoded = HeaderText.plain(bytes)
+    case nil: return ""
+    }
+    let words = HeaderText.sanitized(String(decoded.prefix(previewSource))).split(whereSeparator: \.isWhitespace)
+    return String(words.joined(separator: " ").prefix(previewLength))
+  }
+
+  /// The parts between delimiter lines (RFC 2046 section 5.1.1); the last one need not be closed.
+  static func split(_ body: Bytes, _ boundary: [UInt8], limit: Int) -> [Bytes] {
+    let delimiter = Array("--".utf8) + boundary
+    var starts: [(line: Int, content: Int)] = []
+    body.withUnsafeBytes { bytes in
+      var at = 0
+      while at < bytes.count, starts.count <= limit {
+        let end = bytes[at...].firstIndex(of: 10) ?? bytes.count
+        if bytes.count - at >= delimiter.count, bytes[at] == delimiter[0],
+          bytes[at..<at + delimiter.count].elementsEqual(delimiter)
+        {
+          let rest = bytes[(at + delimiter.count)..<end]
+          let isClose = rest.starts(with: "--".utf8)
+          // Nothing but space may follow: another boundary could begin with this one.
+          if isClose || rest.allSatisfy({ $0 == 32 || $0 == 9 || $0 == 13 }) {
+            starts.append((at, min(end + 1, bytes.count)))
+            if isClose { return }
+          }
+        }
+        at = end + 1
+      }
+      starts.append((bytes.count, bytes.count))
+    }
+    return zip(starts, starts.dropFirst()).map { body[$0.content..<max($0.content, $1.line)] }
+  }
+}
+
+/// A structured field such as `Content-Type: text/plain; charset="utf-8"` (RFC 2045 section 5.1).
+struct ContentField {
+  /// What stands before the first semicolon, in lower case.
+  let value: String
+  private var parameters: [(name: String, value: String)] = []
+
+  init(_ bytes: [UInt8]) {
+    var fields: [[UInt8]] = [[]]
+    var isQuoted = false
+    var isEscaped = false
+    for byte in bytes.prefix(4096) {
+      if isEscaped {
+        isEscaped = false
+      } else if isQuoted, byte == UInt8(ascii: "\\") {
+        isEscaped = true
+        continue
+      } else if byte == UInt8(ascii: "\"") {
+        isQuoted.toggle()
+        continue
+      } else if byte == UInt8(ascii: ";"), !isQuoted {
+        if fields.count > 32 { break }
+        fields.append([])
+        continue
+      }
+      fields[fields.count - 1].append(byte)
+    }
+    func text(_ bytes: some Collection<UInt8>) -> String {
+      HeaderText.plain(bytes).split(separator: " ", omittingEmptySubsequences: true).joined(separator: " ")
+    }
+    value = text(fields[0]).lowercased()
+    for field in fields.dropFirst() {
+      guard let equals = field.firstIndex(of: UInt8(ascii: "=")) else { continue }
+      parameters.append((text(field[..<equals]).lowercased(), text(field[(equals + 1)...])))
+    }
+  }
+
+  subscript(name: String) -> String? { parameters.first { $0.name == name }?.value }
+}

@@ -1,0 +1,75 @@
+public import Pipeline
+
+/// What a list of messages shows of one, and what finds it: read once, when it is stored.
+public struct MessageSummary: Sendable, Hashable {
+  /// `Message-ID` without angle brackets; nil: it has none.
+  public var messageID: String?
+  /// `From`, `To` and `Subject` for a person; empty if absent.
+  public var from: String
+  /// See `from`.
+  public var to: String
+  /// See `from`.
+  public var subject: String
+  /// `Date`; nil if absent or not one.
+  public var date: Timestamp?
+  /// The beginning of the text, on one line.
+  public var preview: String
+  /// Whether a part is meant to be saved rather than shown.
+  public var hasAttachment: Bool
+
+  /// The longest of each text, in bytes of UTF-8.
+  public static let maximumText = 1024
+
+  /// A summary that was read before.
+  public init(
+    messageID: String?, from: String, to: String, subject: String, date: Timestamp?, preview: String,
+    hasAttachment: Bool
+  ) {
+    self.messageID = messageID
+    self.from = from
+    self.to = to
+    self.subject = subject
+    self.date = date
+    self.preview = preview
+    self.hasAttachment = hasAttachment
+  }
+
+  /// Reads a message as far as it can be read.
+  public init(_ message: Bytes) { self.init(message, HeaderSection(message)) }
+
+  /// Reads a message whose header section was read already.
+  public init(_ message: Bytes, _ header: HeaderSection) {
+    func text(_ name: String) -> String { Self.bounded(header.first(name)?.display() ?? "") }
+    messageID = header.messageID
+    from = text("from")
+    to = text("to")
+    subject = text("subject")
+    date = (header.first("date")?.unfolded).flatMap { MailDate($0) }?.time
+    let body = BodySketch(message, header)
+    preview = body.preview
+    hasAttachment = body.hasAttachment
+  }
+
+  private static func bounded(_ text: String) -> String {
+    guard text.utf8.count > maximumText else { return text }
+    var kept = ""
+    var size = 0
+    for character in text {
+      size += character.utf8.count
+      guard size <= maximumText else { break }
+      kept.append(character)
+    }
+    return kept
+  }
+}
+
+extension HeaderSection {
+  /// The value of `Message-ID` without angle brackets (RFC 5322 section 3.6.4), at most 998 bytes; nil: there is none.
+  public var messageID: String? {
+    guard let value = first("message-id")?.unfolded else { return nil }
+    let opened = value.firstIndex(of: UInt8(ascii: "<")).map { value[($0 + 1)...] } ?? value[...]
+    let inner = opened.prefix { $0 != UInt8(ascii: ">") }.prefix(998)
+    let text = HeaderText.sanitized(HeaderText.plain(inner)).split(separator: " ").joined()
+    return text.isEmpty ? nil : text
+  }
+}

@@ -1,0 +1,66 @@
+import Glibc
+public import Pipeline
+import SQLite
+
+/// Where mailboxes live: users, folders and messages in `FOLDER/mail.db`, large content in `FOLDER/content`.
+///
+/// Several processes may have it open: gateways read, workers write, the command line adds users. Every call that
+/// changes something returns once the change is durable; calls that wait at the same moment share one commit. All
+/// blocking work is done on threads of the store's own: one that writes, one that reads.
+public final class MailStore: Sendable {
+  /// Where the work is done.
+  public enum Mode: Sendable {
+    /// On two threads of the store.
+    case threads
+    /// By the caller, who is blocked meanwhile: for tests and short commands.
+    case inline
+  }
+
+  let writer: DatabaseThread
+  let reader: DatabaseThread
+  let clock: any PipelineClock
+  let largeContent: any ContentStore
+
+  /// Content beyond this many bytes is kept as a file, the rest in the database.
+  public static let inlineLimit = 64 * 1024
+
+  /// The store in the data folder `folder`. Nothing is opened before it is used: see `probe`.
+  ///
+  /// - Parameter contentStore: where large content is kept; `FOLDER/content` unless given. It may be the one that the
+  ///   pipeline keeps content by reference in: then storing such content only touches it.
+  public init(
+    folder: String, mode: Mode = .threads, clock: any PipelineClock = SystemClock.shared,
+    contentStore: (any ContentStore)? = nil
+  ) {
+    self.clock = clock
+    largeContent = contentStore ?? FolderContentStore(folder: folder + "/content")
+    let open = { @Sendable (isWriter: Bool) throws -> Database in
+      mkdir(folder, 0o700)
+      let database = try Database(path: folder + "/mail.db", Database.Configuration())
+      try Schema.prepare(database)
+      if !isWriter { try database.execute("PRAGMA query_only=ON") }
+      return database
+    }
+    writer = DatabaseThread(isWriter: true, isInline: mode == .inline) { try open(true) }
+    reader = DatabaseThread(isWriter: false, isInline: mode == .inline) { try open(false) }
+  }
+
+  deinit {
+    writer.abandon()
+    reader.abandon()
+  }
+
+  /// Opens the store if it is not open, creates it if there is none, and takes the write lock once.
+  ///
+  /// - Throws: `newerVersion`, `unavailable`, `busy`, `full`, `damaged`.
+  public func probe() async throws(MailStoreError) {
+    _ = try await writer.run { database in try database.userVersion() }
+    _ = try await reader.run { database in try database.int("SELECT count(*) FROM users WHERE id=0") }
+  }
+
+  /// Ends what was begun, and closes the database. Later calls are refused.
+  public func close() async {
+    await writer.close()
+    await reader.close()
+  }
+}
