@@ -35,6 +35,8 @@ public final class FolderContentStore: ContentStore {
     // Touched and of the right size: nothing to write. A file of another size cannot be ours, and is replaced.
     var status = stat()
     if stat(path, &status) == 0, status.st_size == bytes.count, utimensat(AT_FDCWD, path, nil, 0) == 0 {
+      // Another process may have given it its name a moment ago, and not have synced that yet.
+      try Self.sync(parent)
       return reference
     }
     try create(folder, in: folder + "/..")
