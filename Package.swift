@@ -78,13 +78,18 @@ let testing: [Target] = [
   tests("OpenSSLTests", ["OpenSSL"]),
   tests("NetworkTests", ["Network", "Linux"]),
   tests("PipelineTests", ["Pipeline", "PipelineTesting", "YAML"]),
-  tests("EmbeddedBrokerTests", ["EmbeddedBroker", "BrokerConformance", "Pipeline", "SQLite"]),
+  .executableTarget(
+    name: "BrokerCrashProbe", dependencies: ["EmbeddedBroker", "Pipeline"], path: "Tests/BrokerCrashProbe",
+    swiftSettings: settings),
+  tests(
+    "EmbeddedBrokerTests",
+    ["EmbeddedBroker", "BrokerConformance", "BrokerCrashProbe", "Pipeline", "PipelineTesting", "SQLite"]),
   tests("KafkaBrokerTests", ["KafkaBroker", "BrokerConformance", "Pipeline"]),
   tests("SimulationTests", ["Pipeline", "PipelineTesting", "EmbeddedBroker"]),
   tests("PipelineCommandsTests", ["PipelineCommands", "Pipeline"]),
   tests("MailTests", ["Mail", "Pipeline", "SQLite"]),
   tests("StageTests", ["ValidateStage", "StoreStage", "Mail", "Pipeline", "PipelineTesting"]),
-  tests("SMTPGatewayTests", ["SMTPGateway", "Mail", "Network", "Pipeline"]),
+  tests("SMTPGatewayTests", ["SMTPGateway", "Mail", "Network", "Pipeline", "PipelineTesting"]),
   tests("WebGatewayTests", ["WebGateway", "Mail", "Network", "Pipeline"]),
   tests("LogPipelineTests", ["Pipeline", "PipelineTesting", "EmbeddedBroker"]),
 ]

@@ -8,14 +8,14 @@ public import Pipeline
 public struct WebAPI: Sendable {
   private let store: MailStore
   private let log: Log
-  private let readiness: @Sendable () async -> WebReadiness
+  private let readiness: @Sendable () -> Readiness
 
   /// The interface to `store`.
   ///
   /// - Parameter readiness: asked for each `GET /readyz`.
   public init(
     store: MailStore, log: Log,
-    readiness: @escaping @Sendable () async -> WebReadiness = { WebReadiness(isReady: true) }
+    readiness: @escaping @Sendable () -> Readiness = { Readiness(isReady: true, stages: []) }
   ) {
     self.store = store
     self.log = log
@@ -42,7 +42,7 @@ public struct WebAPI: Sendable {
     do throws(MailStoreError) {
       switch (route, owner) {
       case (.live, _): return .json(["live": true])
-      case (.ready, _): return await readiness().response
+      case (.ready, _): return readiness().response
       case (.folders, let owner?):
         return .json(["folders": .array(try await store.folders(of: owner).map { MailboxJSON.folder($0) })])
       case (.messages, let owner?): return try await messages(request, owner)

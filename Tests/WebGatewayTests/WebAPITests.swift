@@ -227,13 +227,12 @@ private final class Server: Sendable {
 
   @Test func readiness() async throws {
     let server = try await Server()
-    let name = StageName(flow: "inbound", stage: "store")
     let api = WebAPI(store: server.store, log: Log(clock: SystemClock.shared) { _ in }) {
-      WebReadiness(
+      Readiness(
         isReady: false,
         stages: [
-          WebReadiness.Stage(name, .circuitOpen(reason: "mail store.down")),
-          WebReadiness.Stage(name, .running, isPaused: true),
+          .init(flow: "inbound", stage: "store", state: "circuit-open", reason: "mail store.down"),
+          .init(flow: "inbound", stage: "index", state: "paused", reason: ""),
         ])
     }
     let response = await api.respond(to: WebRequest("GET", "/readyz"))
@@ -241,7 +240,7 @@ private final class Server: Sendable {
     #expect(
       response.body.text
         == #"{"ready":false,"stages":[{"flow":"inbound","stage":"store","state":"circuit-open","reason":"mail store.down"},"#
-        + #"{"flow":"inbound","stage":"store","state":"paused","reason":""}]}"#)
+        + #"{"flow":"inbound","stage":"index","state":"paused","reason":""}]}"#)
   }
 
   @Test func aStoreThatIsAwayIsSaid() async throws {

@@ -1,0 +1,111 @@
+import Glibc
+import Mail
+import Network
+import Pipeline
+import PipelineCommands
+import SMTPGateway
+import WebGateway
+
+/// Makes the gateways that a topology names.
+enum Gateways {
+  static func make(_ context: GatewayContext) async throws -> [any GatewayService] {
+    let stores = Stores(context.topology, context.folder)
+    let loop = try EventLoop()
+    var services: [any GatewayService] = []
+    for gateway in context.topology.gateways {
+      switch gateway.name {
+      case "smtp": services.append(SMTPService(try smtp(gateway, context, stores, loop)))
+      case "web": services.append(WebService(try web(gateway, context, stores, loop)))
+      default: throw ServiceError(.config, "gateway \(gateway.name) is not part of this build")
+      }
+    }
+    return services
+  }
+
+  private static func smtp(
+    _ gateway: Topology.Gateway, _ context: GatewayContext, _ stores: Stores, _ loop: EventLoop
+  ) throws -> SMTPGateway {
+    let options = try SMTPGatewayOptions(gateway.options)
+    let hostname = options.hostname ?? machineName()
+    guard
+      let intake = Intake(
+        source: gateway.name, topology: context.topology, broker: context.broker, clock: context.clock,
+        random: SystemRandom(), contentStore: context.contentStore)
+    else {
+      throw ServiceError(.config, "gateway smtp feeds no flow", hint: "write `from: smtp` in one of the flows")
+    }
+    let acceptor = PipelineAcceptor(intake, hostname: hostname, source: gateway.name, log: context.log)
+    return try SMTPGateway(
+      options, hostname: hostname, postmasterDomain: context.topology.domains.first, loops: [loop],
+      directory: StoreDirectory(directory: stores.directory, log: context.log), acceptor: acceptor,
+      clock: context.clock, log: context.log.with(("gateway", "smtp")))
+  }
+
+  private static func web(
+    _ gateway: Topology.Gateway, _ context: GatewayContext, _ stores: Stores, _ loop: EventLoop
+  ) throws -> WebGateway {
+    try WebGateway(
+      WebGatewayOptions(gateway.options), loops: [loop], store: stores.mail,
+      readiness: {
+        let states = context.stageStates()
+        let expected = context.topology.flows.reduce(0) { $0 + $1.stages.count }
+        return Readiness(
+          isReady: states.count >= expected && states.allSatisfy { $0.state == "running" },
+          stages: states.map { .init(flow: $0.stage.flow, stage: $0.stage.stage, state: $0.state, reason: $0.reason) })
+      }, log: context.log.with(("gateway", "web")))
+  }
+
+  /// The machine's name as a domain; an address literal if it has none.
+  private static func machineName() -> String {
+    var buffer = [CChar](repeating: 0, count: 256)
+    gethostname(&buffer, buffer.count - 1)
+    let name = String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    return name.isEmpty || name.utf8.contains(where: { !($0 == 45 || $0 == 46 || (48...57).contains($0) || (65...90).contains($0) || (97...122).contains($0)) }) ? "localhost" : name
+  }
+}
+
+/// The SMTP gateway as the service starts and stops it.
+private struct SMTPService: GatewayService {
+  let gateway: SMTPGateway
+  var name: String { "smtp" }
+  init(_ gateway: SMTPGateway) { self.gateway = gateway }
+
+  func start() async throws -> String {
+    try await gateway.start()
+    return gateway.address.description
+  }
+  func drain(deadline: Duration) async { await gateway.shutdown(draining: deadline / 2, deadline: deadline) }
+}
+
+/// The web gateway as the service starts and stops it.
+private struct WebService: GatewayService {
+  let gateway: WebGateway
+  var name: String { "web" }
+  init(_ gateway: WebGateway) { self.gateway = gateway }
+
+  func start() async throws -> String {
+    try await gateway.start()
+    return gateway.address.description
+  }
+  func drain(deadline: Duration) async { await gateway.shutdown(draining: deadline / 2, deadline: deadline) }
+}
+
+/// Asks the mailbox store who has a mailbox.
+private struct StoreDirectory: RecipientDirectory {
+  let directory: MailDirectory
+  let log: Log
+
+  func resolve(_ address: EmailAddress) async -> RecipientStatus {
+    do throws(MailStoreError) {
+      switch try await directory.resolve(address) {
+      case .mailbox: return .known
+      case .unknownUser: return .unknown
+      case .notOurs: return .notLocal
+      case .overQuota: return .overQuota
+      }
+    } catch {
+      log.write(.warning, "the directory cannot be asked", ("error", error.description))
+      return .unavailable
+    }
+  }
+}

@@ -1,0 +1,79 @@
+import EmbeddedBroker
+import Mail
+import Pipeline
+import PipelineCommands
+import SMTPGateway
+import StoreStage
+import ValidateStage
+import WebGateway
+
+/// The composition root: the one place that sees everything, and decides what an installation is made of.
+@main
+struct Main {
+  static func main() async {
+    await application.main()
+  }
+
+  static let application = Application(
+    name: "mailflow", summary: "Mail as a pipeline: every step a stage, every edge a durable topic.",
+    version: "0.1.0", vocabulary: vocabulary,
+    stages: { topology, folder in
+      let stores = Stores(topology, folder)
+      return registry(stores)
+    },
+    openBroker: { topology, folder, clock in
+      switch topology.broker {
+      case .embedded: return try await EmbeddedBroker.open(folder: folder.path, clock: clock)
+      case .kafka:
+        throw ServiceError(
+          .config, "this build runs on the embedded broker only", hint: "write `broker: embedded` in the topology")
+      }
+    },
+    openContentStore: { _, folder in FolderContentStore(folder: "\(folder.path)/content") },
+    makeGateways: Gateways.make,
+    commands: [UserCommands.command()])
+
+  /// What `topology.yaml` may say.
+  static var vocabulary: Vocabulary {
+    // Checked against, never run: the stores of a deployment are only known once its topology has been read.
+    let stores = Stores(Topology(name: "mail", flows: []), DataFolder("."))
+    return Vocabulary(
+      stages: registry(stores),
+      gateways: [
+        .init("smtp", "Takes mail from other servers by SMTP.", isSource: true, schema: SMTPGatewayOptions.schema),
+        .init("web", "REST for people with a mailbox; health.", isSource: false, schema: WebGatewayOptions.schema),
+      ],
+      sections: OptionSchema([
+        Option("domains", .list, default: .list([]), "domains whose mail is ours"),
+        Option("postmaster", .text, required: false, "who gets mail to postmaster@; the first user by default"),
+      ]))
+  }
+
+  /// Every stage, a line each.
+  static func registry(_ stores: Stores) -> StageRegistry {
+    var registry = StageRegistry()
+    ValidateStage.register(in: &registry, directory: stores.directory)
+    StoreStage.register(in: &registry, store: stores.mail, directory: stores.directory)
+    return registry
+  }
+}
+
+/// The mailbox stores of a deployment. Nothing is opened before it is used.
+struct Stores {
+  let mail: MailStore
+  let directory: MailDirectory
+
+  init(_ topology: Topology, _ folder: DataFolder) {
+    mail = MailStore(folder: folder.path, contentStore: FolderContentStore(folder: "\(folder.path)/content"))
+    directory = MailDirectory(
+      store: mail, domains: topology.domains,
+      postmaster: topology.text("postmaster").flatMap { EmailAddress($0, allowingUTF8: true) })
+  }
+}
+
+extension Topology {
+  /// Domains whose mail is ours.
+  var domains: [String] { if case .list(let domains)? = sections["domains"] { domains } else { [] } }
+  /// A section that is a text.
+  func text(_ section: String) -> String? { if case .text(let text)? = sections[section] { text } else { nil } }
+}

@@ -1,0 +1,58 @@
+import Mail
+public import Pipeline
+
+/// Takes charge of mail by making it durable in the topic of its flow's first stage.
+///
+/// What is stored is a `Received` field and then the message as it was received, byte for byte. The envelope travels as
+/// attributes. The id in the reply, in the trace field and of the message are the same.
+public struct PipelineAcceptor: MailAcceptor {
+  private let intake: Intake
+  private let hostname: String
+  private let source: String
+  private let log: Log
+
+  /// An acceptor for the flow of `intake`.
+  ///
+  /// - Parameters:
+  ///   - hostname: our name in trace fields.
+  ///   - source: the gateway's name in the topology.
+  public init(_ intake: Intake, hostname: String, source: String = "smtp", log: Log) {
+    self.intake = intake
+    self.hostname = hostname
+    self.source = source
+    self.log = log
+  }
+
+  /// See `MailAcceptor`.
+  public func accept(_ mail: ReceivedMail) async -> AcceptResult {
+    let id = intake.newID()
+    let envelope = envelope(mail)
+    let recipient = mail.recipients.count == 1 ? mail.recipients.first : nil
+    let trace = TraceHeaders.received(envelope, host: hostname, id: id, recipient: recipient, time: mail.received)
+    var content: [UInt8] = []
+    content.reserveCapacity(trace.utf8.count + mail.content.count)
+    content.append(contentsOf: trace.utf8)
+    content.append(contentsOf: mail.content)
+    do throws(BrokerError) {
+      try await intake.accept(
+        id: id, content: Bytes(content), contentType: "message/rfc822", source: source,
+        attributes: envelope.attributes)
+      return .accepted(id: id.description)
+    } catch {
+      log.write(
+        .warning, "mail was not queued", ("id", id.description), ("kind", error.kind.rawValue),
+        ("error", error.description))
+      switch error.kind {
+      case .storageFull: return .storageFull
+      case .tooLarge: return .refused(SMTPReply(552, "5.3.4", "Message is too large"))
+      default: return .unavailable
+      }
+    }
+  }
+
+  private func envelope(_ mail: ReceivedMail) -> Envelope {
+    Envelope(
+      sender: mail.reversePath, recipients: mail.recipients, helo: mail.helo, remoteAddress: mail.remoteAddress,
+      protocolName: mail.transmission.rawValue, isEightBit: mail.body == .eightBitMIME, receivedBy: hostname)
+  }
+}

@@ -1,0 +1,129 @@
+import Mail
+import Network
+import Pipeline
+
+/// Serves one connection: moves bytes between it and its session, and asks what the session wants to know.
+struct SMTPConversation {
+  private let context: SMTPGateway.Context
+  private let peer: IPAddress
+  private var session: SMTPSession
+  /// Octets of memory that are counted for this connection.
+  private var reserved = 0
+  /// Reads so far.
+  private var reads = 0
+
+  init(_ context: SMTPGateway.Context, _ peer: IPAddress) {
+    self.context = context
+    self.peer = peer
+    session = SMTPSession(context.configuration, remoteAddress: peer.description, at: context.clock.now)
+  }
+
+  mutating func run(_ connection: Connection) async {
+    context.metrics.add("mailflow_smtp_connections_total")
+    guard context.admission.enter(peer) else {
+      context.metrics.add("mailflow_smtp_connections_refused_total")
+      return await say(.tooManyConnections, connection)
+    }
+    defer {
+      context.admission.leave(peer)
+      _ = context.admission.reserve(-reserved)
+    }
+    // The session has deadlines of its own, which limit every read.
+    connection.readTimeout = nil
+    connection.writeTimeout = context.configuration.timeLimits.command
+    do throws(NetworkError) {
+      try await converse(connection)
+    } catch {
+      switch error {
+      case .timedOut(.read): _ = session.timedOut()
+      case .shuttingDown: _ = session.drain()
+      case .cancelled: _ = session.stop()
+      default: return  // The client is gone, or does not read.
+      }
+    }
+    guard session.hasOutput else { return }
+    try? await connection.write(session.takeOutput())
+    await connection.finish()
+  }
+
+  /// Returns when the connection is to be closed, after what is left to write.
+  private mutating func converse(_ connection: Connection) async throws(NetworkError) {
+    // Little stands here, since what does lives as long as an idle connection waits.
+    repeat {
+      if connection.isDraining, case .close = session.drain() { return }
+      if connection.buffered == 0 {
+        try await write(connection)
+        connection.limitReading(to: max(.zero, session.deadline - context.clock.now))
+        guard try await connection.fill(idle: session.isBetweenCommands) else { return }
+        reads &+= 1
+        // A client that always has bytes ready never lets us wait: let the others of the loop have their turn.
+        if reads & 15 == 0 { await Task.yield() }
+      }
+    } while try await take(connection)
+  }
+
+  /// Hands what was read to the session and does what it asks for; false when the connection is to be closed.
+  private mutating func take(_ connection: Connection) async throws(NetworkError) -> Bool {
+    let now = context.clock.now
+    var action = connection.consume { bytes in
+      let (consumed, action) = session.receive(bytes, at: now)
+      return (result: action, consumed: consumed)
+    }
+    if case .resolve(let address) = action {
+      let status = await context.directory.resolve(address)
+      if status != .known { context.metrics.add("mailflow_smtp_recipients_refused_total") }
+      action = session.resolved(status, at: context.clock.now)
+    }
+    if case .accept(let mail) = action {
+      try await write(connection)
+      action = session.accepted(await accept(mail), at: context.clock.now)
+    }
+    if case .close = action { return false }
+    if !reserve(session.heldBytes) { session.refuseMessage() }
+    return true
+  }
+
+  /// Sends the replies so far, all at once.
+  private mutating func write(_ connection: Connection) async throws(NetworkError) {
+    guard session.hasOutput else { return }
+    try await connection.write(session.takeOutput())
+    try await connection.flush()
+  }
+
+  private func say(_ reply: SMTPReply, _ connection: Connection) async {
+    var bytes: [UInt8] = []
+    reply.encode(into: &bytes)
+    try? await connection.write(bytes)
+    await connection.finish()
+  }
+
+  /// Counts `octets` of memory for this connection instead of what was counted before; false if there is not enough.
+  private mutating func reserve(_ octets: Int) -> Bool {
+    guard octets != reserved else { return true }
+    guard context.admission.reserve(octets - reserved) else { return false }
+    reserved = octets
+    return true
+  }
+
+  private mutating func accept(_ mail: ReceivedMail) async -> AcceptResult {
+    guard reserve(mail.content.count) else { return note(mail, .storageFull) }
+    return note(mail, await context.acceptor.accept(mail))
+  }
+
+  private func note(_ mail: ReceivedMail, _ result: AcceptResult) -> AcceptResult {
+    var level = Log.Level.info
+    let (outcome, detail): (String, String)
+    switch result {
+    case .accepted(let id): (outcome, detail) = ("accepted", id)
+    case .refused(let reply): (outcome, detail) = ("refused", reply.description)
+    case .storageFull: (level, outcome, detail) = (.warning, "storage-full", "452")
+    case .unavailable: (level, outcome, detail) = (.warning, "unavailable", "451")
+    }
+    context.metrics.add("mailflow_smtp_messages_total{result=\"\(outcome)\"}")
+    context.log.write(
+      level, "mail \(outcome)", (outcome == "accepted" ? "id" : "reply", detail), ("client", mail.remoteAddress),
+      ("helo", mail.helo), ("from", mail.reversePath?.description ?? "<>"),
+      ("recipients", String(mail.recipients.count)), ("size", String(mail.content.count)))
+    return result
+  }
+}

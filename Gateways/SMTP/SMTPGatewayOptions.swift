@@ -1,0 +1,113 @@
+public import Pipeline
+
+/// What a topology may set for an SMTP gateway.
+public struct SMTPGatewayOptions: StageOptions, Hashable {
+  /// What can be set.
+  public static let schema = OptionSchema([
+    Option("listen", .address, default: .text("127.0.0.1:2525"), "Address and port to accept connections at"),
+    Option(
+      "hostname", .text, required: false, "This server's name in greetings and trace headers, by default the machine's"),
+    Option("max-message-size", .size(1024...1 << 30), default: .integer(50 << 20), "Octets of a message"),
+    Option(
+      "max-recipients", .integer(1...1000), default: .integer(1000),
+      "Recipients of a message; others are put off to a further transaction"),
+    Option("max-connections", .integer(1...1_000_000), default: .integer(10_000), "Connections at a time"),
+    Option(
+      "max-connections-per-address", .integer(1...1_000_000), default: .integer(50),
+      "Connections at a time from one IPv4 address or IPv6 /64 network; loopback is not counted"),
+    Option(
+      "max-memory", .size(1 << 20...1 << 40), default: .integer(512 << 20),
+      "Octets of all messages that are arriving; beyond it they are refused with 452"),
+    Option(
+      "max-errors", .integer(1...1000), default: .integer(20), "Errors of a client after which its connection is closed"
+    ),
+    Option(
+      "max-commands", .integer(10...1_000_000), default: .integer(100),
+      "Commands without mail between them after which the connection is closed"),
+    Option(
+      "command-timeout", .duration(.milliseconds(1) ... .seconds(3600)), default: .duration(.seconds(300)),
+      "Time for a client's next command"),
+    Option(
+      "data-timeout", .duration(.milliseconds(1) ... .seconds(3600)), default: .duration(.seconds(180)),
+      "Time for the next part of a message"),
+    Option(
+      "message-timeout", .duration(.milliseconds(1) ... .seconds(86_400)), default: .duration(.seconds(3600)),
+      "Time for a whole message"),
+  ])
+
+  /// `HOST:PORT`.
+  public var listen: String
+  /// The server's name; nil: the application's default.
+  public var hostname: String?
+  /// Octets.
+  public var maximumMessageSize: Int
+  /// Of a message.
+  public var maximumRecipients: Int
+  /// At a time.
+  public var maximumConnections: Int
+  /// At a time.
+  public var maximumConnectionsPerAddress: Int
+  /// Octets of all messages that are arriving.
+  public var maximumMemory: Int
+  /// Of one connection.
+  public var maximumErrors: Int
+  /// Without mail between them.
+  public var maximumCommands: Int
+  /// See `SMTPSessionConfiguration.TimeLimits`.
+  public var timeLimits: SMTPSessionConfiguration.TimeLimits
+
+  /// Takes checked values.
+  ///
+  /// - Throws: `Mistake` if the hostname is no domain, or a message may be larger than the memory for all of them.
+  public init(_ values: OptionValues) throws {
+    self.init(checked: values)
+    if let hostname, !SMTPPathGrammar.isDomain(hostname) {
+      throw Mistake(
+        description: "“\(hostname)” cannot be the hostname of an SMTP gateway: write a domain, such as mx.example.com")
+    }
+    guard maximumMessageSize <= maximumMemory else {
+      throw Mistake(
+        description:
+          "max-message-size (\(maximumMessageSize)) is above max-memory (\(maximumMemory)): the largest messages "
+          + "would always be put off; raise max-memory or lower max-message-size")
+    }
+  }
+
+  /// A value that the schema cannot tell is wrong.
+  public struct Mistake: Error, Hashable, CustomStringConvertible {
+    /// What was found, and what would fit.
+    public let description: String
+  }
+
+  private init(checked values: OptionValues) {
+    listen = values.text("listen") ?? "127.0.0.1:2525"
+    hostname = values.text("hostname")
+    maximumMessageSize = values.int("max-message-size")
+    maximumRecipients = values.int("max-recipients")
+    maximumConnections = values.int("max-connections")
+    maximumConnectionsPerAddress = values.int("max-connections-per-address")
+    maximumMemory = values.int("max-memory")
+    maximumErrors = values.int("max-errors")
+    maximumCommands = values.int("max-commands")
+    timeLimits = SMTPSessionConfiguration.TimeLimits()
+    timeLimits.command = values.duration("command-timeout")
+    timeLimits.dataBlock = values.duration("data-timeout")
+    timeLimits.dataStart = min(timeLimits.dataStart, timeLimits.dataBlock)
+    timeLimits.message = values.duration("message-timeout")
+  }
+
+  /// The defaults.
+  public init() { self.init(checked: OptionValues(schema: Self.schema)) }
+
+  /// What a session needs of them.
+  func sessionConfiguration(hostname: String, postmasterDomain: String?) -> SMTPSessionConfiguration {
+    var configuration = SMTPSessionConfiguration(hostname: self.hostname ?? hostname)
+    configuration.postmasterDomain = postmasterDomain
+    configuration.maximumMessageSize = maximumMessageSize
+    configuration.maximumRecipients = maximumRecipients
+    configuration.maximumErrors = maximumErrors
+    configuration.maximumIdleCommands = maximumCommands
+    configuration.timeLimits = timeLimits
+    return configuration
+  }
+}

@@ -1,0 +1,47 @@
+public import Mail
+public import Network
+public import Pipeline
+
+/// Serves `WebAPI` over HTTP/1.1 at one address.
+public final class WebGateway: Sendable {
+  private let server: Server
+
+  /// Takes the address; nobody is served before `start`.
+  ///
+  /// - Throws: `NetworkError.invalidAddress` or `.cannotListen`, with what to do.
+  public init(
+    _ options: WebGatewayOptions, loops: [EventLoop], store: MailStore,
+    readiness: @escaping @Sendable () -> Readiness, log: Log
+  ) throws(NetworkError) {
+    let api = WebAPI(store: store, log: log, readiness: readiness)
+    server = try Server(
+      address: try SocketAddress(parsing: options.listen), loops: loops, maxConnections: options.maximumConnections
+    ) { connection in
+      var session = HTTPSession { request in await Self.respond(request, api) }
+      await session.run(connection)
+    }
+  }
+
+  private static func respond(_ request: HTTPRequest, _ api: WebAPI) async -> HTTPResponse {
+    let response = await api.respond(
+      to: WebRequest(request.method, request.path, query: request.query, token: token(request)))
+    return HTTPResponse(response.status, fields: response.fields, body: Array(response.body))
+  }
+
+  /// The bearer token; nil if there are two `Authorization` fields, of which others might take another.
+  private static func token(_ request: HTTPRequest) -> String? {
+    let fields = request.fields.filter { $0.name.lowercased() == "authorization" }
+    return fields.count == 1 ? WebRequest.token(authorization: fields[0].value) : nil
+  }
+
+  /// Where it listens; port 0 became the one that the system chose.
+  public var address: SocketAddress { server.address }
+
+  /// Begins to serve.
+  public func start() async throws(NetworkError) { try await server.start() }
+
+  /// Stops: requests that run are answered within `draining`; what is left is cut off at `deadline`.
+  public func shutdown(draining: Duration = .seconds(5), deadline: Duration = .seconds(10)) async {
+    await server.shutdown(draining: draining, deadline: deadline)
+  }
+}

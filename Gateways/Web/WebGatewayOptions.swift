@@ -1,0 +1,21 @@
+public import Pipeline
+
+/// What a topology may set for the web gateway.
+public struct WebGatewayOptions: StageOptions, Hashable {
+  /// What can be set.
+  public static let schema = OptionSchema([
+    Option("listen", .address, default: .text("127.0.0.1:8080"), "Address and port to accept connections at"),
+    Option("max-connections", .integer(1...1_000_000), default: .integer(10_000), "Connections at a time"),
+  ])
+
+  /// `HOST:PORT`.
+  public var listen: String
+  /// At a time.
+  public var maximumConnections: Int
+
+  /// Takes checked values.
+  public init(_ values: OptionValues) {
+    listen = values.text("listen") ?? "127.0.0.1:8080"
+    maximumConnections = values.int("max-connections")
+  }
+}

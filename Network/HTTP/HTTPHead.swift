@@ -1,0 +1,162 @@
+/// The head of a request, read strictly (RFC 9112): what two parsers could read differently is refused.
+///
+/// CRLF only; no folded fields; no bare CR, LF or NUL; exactly one way to tell where the body ends; one `Host`.
+struct HTTPHead: Sendable, Equatable {
+  enum Framing: Sendable, Equatable {
+    case length(Int)
+    case chunked
+  }
+
+  var request: HTTPRequest
+  var framing: Framing
+  var expectsContinue = false
+
+  /// Reads a head that ends with an empty line. `bytes` holds no bare CR or LF: `HTTPRequestParser` has looked.
+  init(_ bytes: ArraySlice<UInt8>, _ limits: HTTPLimits) throws(HTTPError) {
+    let lines = Self.lines(bytes)
+    guard let first = lines.next() else { throw HTTPError(400, "no request line") }
+    let words = first.split(separator: 32, omittingEmptySubsequences: false)
+    guard words.count == 3, !words[0].isEmpty, words[0].count <= 20, words[0].allSatisfy(Self.isTokenByte) else {
+      throw HTTPError(400, "bad request line")
+    }
+    let isOne = try Self.version(words[2])
+    request = HTTPRequest(
+      method: Self.text(words[0]), path: "", query: [], fields: [], body: [], keepsAlive: isOne)
+    var length: Int?
+    var isChunked = false
+    var hosts = 0
+    while let line = lines.next(), !line.isEmpty {
+      guard request.fields.count < limits.fields else { throw HTTPError(431, "more than \(limits.fields) fields") }
+      guard let colon = line.firstIndex(of: 58), colon > line.startIndex,
+        line[..<colon].allSatisfy(Self.isTokenByte)
+      else { throw HTTPError(400, "bad field name") }
+      let name = Self.text(line[..<colon])
+      let value = Self.text(Self.trimmed(line[(colon + 1)...]))
+      request.fields.append((name, value))
+      switch name.lowercased() {
+      case "host": hosts += 1
+      case "content-length":
+        guard length == nil, let number = Self.number(value) else { throw HTTPError(400, "bad Content-Length") }
+        length = number
+      case "transfer-encoding":
+        guard isOne, !isChunked else { throw HTTPError(400, "bad Transfer-Encoding") }
+        guard value.lowercased() == "chunked" else { throw HTTPError(501, "only chunked is understood") }
+        isChunked = true
+      case "connection":
+        let tokens = value.lowercased().split(separator: ",").map { String($0.filter { $0 != " " && $0 != "\t" }) }
+        if tokens.contains("close") { request.keepsAlive = false }
+        if !isOne, tokens.contains("keep-alive") { request.keepsAlive = true }
+      case "expect":
+        guard value.lowercased() == "100-continue" else { throw HTTPError(417, "unknown expectation") }
+        expectsContinue = isOne
+      default: break
+      }
+    }
+    guard !(isChunked && length != nil) else { throw HTTPError(400, "both Content-Length and Transfer-Encoding") }
+    guard hosts == 1 || hosts == 0 && !isOne else { throw HTTPError(400, "exactly one Host is needed") }
+    framing = isChunked ? .chunked : .length(length ?? 0)
+    if case .length(let count) = framing, count > limits.body { throw HTTPError(413, "body is too large") }
+    (request.path, request.query) = try Self.target(words[1], method: request.method)
+  }
+
+  private static func lines(_ bytes: ArraySlice<UInt8>) -> AnyIterator<ArraySlice<UInt8>> {
+    var rest = bytes
+    return AnyIterator {
+      guard let end = rest.firstIndex(of: 13) else { return nil }
+      defer { rest = rest[min(end + 2, rest.endIndex)...] }
+      return rest[..<end]
+    }
+  }
+
+  private static func version(_ word: ArraySlice<UInt8>) throws(HTTPError) -> Bool {
+    if word.elementsEqual("HTTP/1.1".utf8) { return true }
+    if word.elementsEqual("HTTP/1.0".utf8) { return false }
+    throw HTTPError(word.starts(with: "HTTP/".utf8) ? 505 : 400, "HTTP/1.1 is understood")
+  }
+
+  private static func number(_ text: String) -> Int? {
+    guard !text.isEmpty, text.utf8.count < 16, text.utf8.allSatisfy({ (48...57).contains($0) }) else { return nil }
+    return Int(text)
+  }
+
+  private static func text(_ bytes: ArraySlice<UInt8>) -> String { String(decoding: bytes, as: UTF8.self) }
+
+  private static func trimmed(_ bytes: ArraySlice<UInt8>) -> ArraySlice<UInt8> {
+    var bytes = bytes.drop { $0 == 32 || $0 == 9 }
+    while let last = bytes.last, last == 32 || last == 9 { bytes.removeLast() }
+    return bytes
+  }
+
+  static func isTokenByte(_ byte: UInt8) -> Bool {
+    switch byte {
+    case 48...57, 65...90, 97...122: true
+    default: "!#$%&'*+-.^_`|~".utf8.contains(byte)
+    }
+  }
+
+  // MARK: Target
+
+  private static func target(
+    _ target: ArraySlice<UInt8>, method: String
+  ) throws(HTTPError) -> (String, [(name: String, value: String)]) {
+    guard !target.isEmpty, target.allSatisfy({ $0 > 32 && $0 < 127 }) else { throw HTTPError(400, "bad target") }
+    var rest = target
+    if rest.first != UInt8(ascii: "/") {
+      if rest.elementsEqual("*".utf8), method == "OPTIONS" { return ("*", []) }
+      guard let scheme = ["http://", "https://"].first(where: { rest.starts(with: $0.utf8) }),
+        let slash = rest.dropFirst(scheme.utf8.count).firstIndex(of: UInt8(ascii: "/")),
+        slash > rest.startIndex + scheme.utf8.count
+      else { throw HTTPError(400, "bad target") }
+      rest = rest[slash...]
+    }
+    let mark = rest.firstIndex(of: UInt8(ascii: "?"))
+    let path = try decoded(rest[..<(mark ?? rest.endIndex)], isPath: true)
+    let segments = path.split(separator: UInt8(ascii: "/"))
+    guard !segments.contains(where: { $0.elementsEqual(".".utf8) || $0.elementsEqual("..".utf8) }) else {
+      throw HTTPError(400, "dot segments in the path")
+    }
+    var query: [(name: String, value: String)] = []
+    if let mark {
+      for pair in rest[(mark + 1)...].split(separator: UInt8(ascii: "&")) {
+        let parts = pair.split(separator: UInt8(ascii: "="), maxSplits: 1, omittingEmptySubsequences: false)
+        let name = String(decoding: try decoded(parts[0], isPath: false), as: UTF8.self)
+        let value = parts.count == 2 ? String(decoding: try decoded(parts[1], isPath: false), as: UTF8.self) : ""
+        query.append((name, value))
+      }
+    }
+    return (String(decoding: path, as: UTF8.self), query)
+  }
+
+  private static func decoded(_ bytes: ArraySlice<UInt8>, isPath: Bool) throws(HTTPError) -> [UInt8] {
+    var result: [UInt8] = []
+    var rest = bytes
+    while let byte = rest.popFirst() {
+      if byte == UInt8(ascii: "+"), !isPath {
+        result.append(32)
+        continue
+      }
+      guard byte == UInt8(ascii: "%") else {
+        result.append(byte)
+        continue
+      }
+      guard let high = rest.popFirst().flatMap(hexDigit), let low = rest.popFirst().flatMap(hexDigit) else {
+        throw HTTPError(400, "bad percent-encoding")
+      }
+      let value = high << 4 | low
+      guard value != 0, !isPath || value > 31 && value != 127 && value != 47 && value != 92 else {
+        throw HTTPError(400, "a percent-encoded byte that is not allowed")
+      }
+      result.append(value)
+    }
+    return result
+  }
+
+  static func hexDigit(_ byte: UInt8) -> UInt8? {
+    switch byte {
+    case 48...57: byte - 48
+    case 65...70: byte - 55
+    case 97...102: byte - 87
+    default: nil
+    }
+  }
+}

@@ -1,0 +1,95 @@
+import Event
+
+extension Connection {
+  /// Above it, `write` waits until the peer has taken what there is.
+  static let highWaterMark = 16384
+
+  /// Bytes that were written and not sent yet.
+  public var pending: Int { output.count - sent }
+
+  /// Writes: gathers up to 16 KiB, then sends and waits until the peer takes it.
+  ///
+  /// What is gathered goes out with `flush`, `fill`, `readLine` or `finish`. Long `bytes` are sent from where they are,
+  /// without a copy. Throws `timedOut`, `cancelled` when it would have to wait, `closed`, and what the system says, as
+  /// EPIPE and ECONNRESET when the peer is gone.
+  public func write(_ bytes: [UInt8]) async throws(NetworkError) {
+    try await write(bytes[...])
+  }
+
+  /// See `write`.
+  public func write(_ text: String) async throws(NetworkError) {
+    guard isOpen else { throw .closed }
+    if pending + text.utf8.count >= Self.highWaterMark { return try await write(Array(text.utf8)[...]) }
+    output.append(contentsOf: text.utf8)
+  }
+
+  /// See `write`.
+  public func write(_ bytes: ArraySlice<UInt8>) async throws(NetworkError) {
+    guard isOpen else { throw .closed }
+    guard pending + bytes.count >= Self.highWaterMark else {
+      output.append(contentsOf: bytes)
+      return
+    }
+    try await flush()
+    var rest = bytes
+    while !rest.isEmpty {
+      let count = try await send(rest)
+      rest = rest.dropFirst(count)
+    }
+  }
+
+  /// Sends what was written; returns once the kernel has it.
+  public func flush() async throws(NetworkError) {
+    while sent < output.count {
+      sent += try await send(output[sent...])
+    }
+    sent = 0
+    if output.capacity > 1024 { output = [] } else { output.removeAll(keepingCapacity: true) }
+  }
+
+  /// Sends what was written and tells the peer that nothing more comes. It may still be read from.
+  public func finishWriting() async throws(NetworkError) {
+    try await flush()
+    transport.endWriting()
+  }
+
+  /// Says the last words and closes: sends what was written, then reads and throws away what the peer still sends.
+  ///
+  /// To close while bytes wait to be read makes the kernel reset the connection, and the peer may lose our last answer.
+  /// Waits at most `timeout` for the peer's end and takes at most 1 MiB; when cancelled, closes at once.
+  public func finish(timeout: Duration = .seconds(1)) async {
+    defer { close() }
+    let deadline = loop.deadline(after: timeout)
+    do {
+      writeTimeout = timeout
+      try await finishWriting()
+      var discarded = 0
+      (head, tail) = (0, 0)
+      while discarded < 1 << 20, loop.now < deadline, try await fill(until: deadline, idle: false) {
+        discarded += tail - head
+        (head, tail) = (0, 0)
+      }
+    } catch {}  // the connection is closed in any case
+  }
+
+  /// At least one byte of some, waiting if need be.
+  private func send(_ bytes: ArraySlice<UInt8>) async throws(NetworkError) -> Int {
+    while true {
+      guard isOpen else { throw .closed }
+      let progress = bytes.withUnsafeBytes { raw in
+        raw.baseAddress.map { transport.tryWrite($0, raw.count) } ?? .done(0)
+      }
+      switch progress {
+      case .done(let count): return count
+      case .failed(let error): throw error
+      case .end: throw .closed
+      case .wantsWrite:
+        isWritable = false
+        try await wait(.writing, for: .write, until: loop.deadline(after: writeTimeout), operation: .write)
+      case .wantsRead:
+        isReadable = false
+        try await wait(.writing, for: .read, until: loop.deadline(after: writeTimeout), operation: .write)
+      }
+    }
+  }
+}

@@ -1,0 +1,88 @@
+import Pipeline
+
+extension Command {
+  /// `lag`: how far behind every topic is.
+  static func lag(_ application: Application) -> Command {
+    Command(
+      "lag", "Shows how far behind every topic is.",
+      discussion: "Records that wait, the age of the oldest, records a second in and out, and how long the rest takes.",
+      examples: [
+        ("mailflow lag --watch", "Shows it every second until Ctrl-C."),
+        ("mailflow lag --json --data /var/lib/mailflow", "For scripts."),
+      ],
+      options: Deployment.options + [
+        .flag("watch", "Shows it again every second."), .flag("all", "Also topics in which nothing waits or moves."),
+        .flag("json", "Prints JSON."),
+      ]
+    ) { arguments in
+      let session = try await OperatorSession(arguments, application)
+      let clock = SystemClock.shared
+      var before = try await LagReport.take(session.topology, broker: session.broker, clock: clock)
+      repeat {
+        try await clock.sleep(for: .seconds(1))
+        let report = try await LagReport.take(session.topology, broker: session.broker, clock: clock, since: before)
+        if arguments.has("json") {
+          Console.out(json(report).text)
+        } else {
+          if arguments.has("watch"), Console.isTerminal { Console.out("\u{1B}[H\u{1B}[2J") }
+          Console.out(table(report, all: arguments.has("all")))
+        }
+        before = report
+      } while arguments.has("watch")
+      await session.broker.close()
+      return .ok
+    }
+  }
+
+  private static func json(_ report: LagReport) -> JSONValue {
+    func seconds(_ duration: Duration?) -> JSONValue { duration.map { .number(Double($0.milliseconds) / 1000) } ?? .null }
+    let topics = report.rows.map { row in
+      JSONValue.object([
+        .init("topic", .string(row.topic)), .init("stage", .string(row.stage.stage)),
+        .init("flow", .string(row.stage.flow)), .init("kind", .string(row.kind.rawValue)),
+        .init("records", .int(Int(row.records))), .init("oldestAgeSeconds", seconds(row.oldest)),
+        .init("inPerSecond", row.rates.map { .number($0.into) } ?? .null),
+        .init("outPerSecond", row.rates.map { .number($0.out) } ?? .null), .init("drainSeconds", seconds(row.drain)),
+      ])
+    }
+    return .object([.init("topics", .array(topics))])
+  }
+
+  private static func table(_ report: LagReport, all: Bool) -> String {
+    var rows = [["TOPIC", "KIND", "RECORDS", "OLDEST", "IN/S", "OUT/S", "DRAINED IN"]]
+    func age(_ duration: Duration?) -> String {
+      guard let duration else { return "" }
+      return duration < .seconds(120) ? "\(duration.milliseconds / 1000)s" : "\(duration.milliseconds / 60_000)m"
+    }
+    for row in report.rows {
+      let rates = row.rates ?? (0, 0)
+      guard all || row.kind == .ready || row.records > 0 || rates.into > 0 || rates.out > 0 else { continue }
+      rows.append([
+        row.topic, row.kind.rawValue, "\(row.records)", age(row.oldest), "\(Int(rates.into))", "\(Int(rates.out))",
+        row.records == 0 ? "" : row.drain.map { age($0) } ?? "not shrinking",
+      ])
+    }
+    return Console.table(rows, right: [2, 3, 4, 5, 6])
+  }
+}
+
+/// What commands that look into a deployment share: the topology and an open broker.
+struct OperatorSession {
+  let topology: Topology
+  let folder: DataFolder
+  let broker: any Broker
+  let contentStore: (any ContentStore)?
+
+  init(_ arguments: Arguments, _ application: Application) async throws {
+    let deployment = try Deployment(arguments, application)
+    topology = deployment.topology
+    folder = deployment.folder
+    guard DataFolder.exists(folder.path) else {
+      throw ServiceError(
+        .unavailable, "there is no data folder \(folder.path)",
+        hint: "name the one that the service runs on with --data DIR, or start it with `\(application.name) up`")
+    }
+    broker = try await application.openBroker(topology, folder, SystemClock.shared)
+    contentStore = try application.openContentStore(topology, folder)
+  }
+}

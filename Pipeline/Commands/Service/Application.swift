@@ -1,0 +1,82 @@
+import Glibc
+public import Pipeline
+
+/// What an application adds to the framework: its words, its gateways, its own commands.
+public struct Application: Sendable {
+  /// The program's name.
+  public var name: String
+  /// One sentence.
+  public var summary: String
+  /// What `--version` prints.
+  public var version: String
+  /// Stages, gateways and sections of the topology.
+  public var vocabulary: Vocabulary
+  /// The stages of a deployment, opened on its stores; `vocabulary` alone is only good for checking.
+  public var stages: @Sendable (Topology, DataFolder) throws -> StageRegistry
+  /// Opens the broker that a topology names.
+  public var openBroker: @Sendable (Topology, DataFolder, any PipelineClock) async throws -> any Broker
+  /// Makes what stages get as `StageSetup.contentStore`; nil: content never goes by reference.
+  public var openContentStore: @Sendable (Topology, DataFolder) throws -> (any ContentStore)?
+  /// Makes the gateways of a topology; nothing listens yet.
+  public var makeGateways: @Sendable (GatewayContext) async throws -> [any GatewayService]
+  /// Commands beside the framework's.
+  public var commands: [Command]
+
+  /// What an application adds.
+  public init(
+    name: String, summary: String, version: String, vocabulary: Vocabulary,
+    stages: @escaping @Sendable (Topology, DataFolder) throws -> StageRegistry,
+    openBroker: @escaping @Sendable (Topology, DataFolder, any PipelineClock) async throws -> any Broker,
+    openContentStore: @escaping @Sendable (Topology, DataFolder) throws -> (any ContentStore)? = { _, _ in nil },
+    makeGateways: @escaping @Sendable (GatewayContext) async throws -> [any GatewayService] = { _ in [] },
+    commands: [Command] = []
+  ) {
+    self.name = name
+    self.summary = summary
+    self.version = version
+    self.vocabulary = vocabulary
+    self.stages = stages
+    self.openBroker = openBroker
+    self.openContentStore = openContentStore
+    self.makeGateways = makeGateways
+    self.commands = commands
+  }
+}
+
+/// What gateways are made from.
+public struct GatewayContext: Sendable {
+  /// The topology in force.
+  public let topology: Topology
+  /// The data folder.
+  public let folder: DataFolder
+  /// Where topics live.
+  public let broker: any Broker
+  /// Where large content is kept.
+  public let contentStore: (any ContentStore)?
+  /// The time.
+  public let clock: any PipelineClock
+  /// Where to log to.
+  public let log: Log
+
+  /// How the stages are doing, as the supervisor last heard: flow, stage, state, reason.
+  public func stageStates() -> [(stage: StageName, state: String, reason: String)] {
+    (DataFolder.read(folder.status) ?? "").split(separator: "\n").compactMap { line in
+      let words = line.split(separator: "\t", omittingEmptySubsequences: false).map(String.init)
+      guard words.count == 4 else { return nil }
+      return (StageName(flow: words[0], stage: words[1]), words[2], words[3])
+    }
+  }
+}
+
+/// A gateway of this process.
+public protocol GatewayService: Sendable {
+  /// Its name in the topology.
+  var name: String { get }
+  /// Begins to listen, and returns the address with the port that was taken.
+  ///
+  /// - Throws: an error whose text says which address cannot be listened on, and why.
+  func start() async throws -> String
+  /// Accepts nothing more, says goodbye to whoever is connected, and returns when all sessions have ended, or at the
+  /// deadline.
+  func drain(deadline: Duration) async
+}

@@ -1,0 +1,138 @@
+import Glibc
+import Pipeline
+
+/// The data folder of a deployment on this machine, and the files in it that processes find each other by.
+public struct DataFolder: Sendable {
+  /// Its path.
+  public let path: String
+
+  /// The data folder at `path`; nothing is created yet.
+  public init(_ path: String) { self.path = path }
+
+  /// The topology in force, as it was written.
+  public var topology: String { "\(path)/run/topology.yaml" }
+  /// `--set` of the running service, a line each, and the name of its topology file.
+  public var arguments: String { "\(path)/run/arguments" }
+  /// How the stages are doing: a line each, `FLOW TAB STAGE TAB STATE TAB REASON`.
+  public var status: String { "\(path)/run/status" }
+  /// The journal of the worker `name`. See `InHandFile`.
+  public func inHand(_ name: String) -> String { "\(path)/run/in-hand-\(name)" }
+  /// Messages that were in hand when a worker died on its own: a line each, `GROUP ID CRASHES`.
+  public var suspects: String { "\(path)/suspects" }
+  private var lockFile: String { "\(path)/lock" }
+
+  /// Creates what is missing.
+  public func prepare() throws(ServiceError) {
+    for folder in [path, "\(path)/run"] {
+      if mkdir(folder, 0o700) != 0, errno != EEXIST {
+        let code = errno
+        if code == EACCES || code == EPERM { throw .system("create", folder, code: code) }
+        throw ServiceError(
+          .cannotCreate, "cannot create the data folder \(folder): \(String(cString: strerror(code)))",
+          hint: code == ENOENT ? "its parent folder does not exist" : nil)
+      }
+      guard access(folder, R_OK | W_OK | X_OK) == 0 else { throw .system("use the data folder", folder) }
+    }
+  }
+
+  /// Takes the folder for this process and the children that inherit the lock.
+  ///
+  /// Held by a service whose supervisor lives, it is refused at once; by children of one that died, it is waited for.
+  public func lock() throws(ServiceError) {
+    let descriptor = open(lockFile, O_RDWR | O_CREAT, 0o600)
+    guard descriptor >= 0 else { throw .system("open", lockFile) }
+    for _ in 0..<200 {
+      if flock(descriptor, LOCK_EX | LOCK_NB) == 0 {
+        let text = "\(getpid())\n"
+        ftruncate(descriptor, 0)
+        _ = pwrite(descriptor, text, text.utf8.count, 0)
+        return  // kept open for as long as this process and its children live
+      }
+      if let owner = lockOwner(descriptor), kill(owner, 0) == 0 || errno == EPERM {
+        close(descriptor)
+        throw ServiceError(
+          .temporary, "another mailflow (process \(owner)) is running on \(path)",
+          hint: "stop it first, or choose another folder with --data")
+      }
+      usleep(50_000)
+    }
+    close(descriptor)
+    throw ServiceError(.temporary, "the data folder \(path) is still locked by processes of a service that died")
+  }
+
+  private func lockOwner(_ descriptor: Int32) -> pid_t? {
+    var bytes = [UInt8](repeating: 0, count: 32)
+    let count = pread(descriptor, &bytes, bytes.count, 0)
+    guard count > 0 else { return nil }
+    return pid_t(String(decoding: bytes.prefix { $0 >= 48 && $0 <= 57 }, as: UTF8.self))
+  }
+
+  // MARK: Small files
+
+  /// Whether there is a file or folder at `path`.
+  static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
+
+  /// The text of a file; nil if it cannot be read or is larger than 4 MiB.
+  public static func read(_ path: String) -> String? {
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { return nil }
+    defer { close(descriptor) }
+    var bytes: [UInt8] = []
+    var chunk = [UInt8](repeating: 0, count: 65_536)
+    while bytes.count <= 4 << 20 {
+      let count = Glibc.read(descriptor, &chunk, chunk.count)
+      if count == 0 { return String(decoding: bytes, as: UTF8.self) }
+      if count < 0 {
+        if errno == EINTR { continue }
+        return nil
+      }
+      bytes.append(contentsOf: chunk[0..<count])
+    }
+    return nil
+  }
+
+  /// Replaces a file: whoever reads it sees the old text or the new one. `isDurable` also over a crash of the machine.
+  static func write(_ text: String, to path: String, isDurable: Bool = false) throws(ServiceError) {
+    let temporary = "\(path).new"
+    let descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
+    guard descriptor >= 0 else { throw .system("create", temporary) }
+    defer { close(descriptor) }
+    var rest = Array(text.utf8)[...]
+    while !rest.isEmpty {
+      let count = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
+      guard count > 0 else { throw .system("write", temporary) }
+      rest = rest.dropFirst(count)
+    }
+    if isDurable { fsync(descriptor) }
+    guard rename(temporary, path) == 0 else { throw .system("rename", temporary) }
+  }
+}
+
+/// Messages that were in hand when a worker died on its own, and how often each has taken one down alone.
+struct SuspectList: Sendable {
+  private(set) var crashes: [String: [MessageID: Int]] = [:]
+
+  var isEmpty: Bool { crashes.isEmpty }
+
+  init() {}
+
+  init(_ text: String) {
+    for line in text.split(separator: "\n") {
+      let words = line.split(separator: " ")
+      guard words.count == 3, let id = MessageID(words[1]), let count = Int(words[2]) else { continue }
+      crashes[String(words[0]), default: [:]][id] = count
+    }
+  }
+
+  mutating func add(_ entries: [InHandFile.Entry], alone: Bool) {
+    for entry in entries { crashes[entry.group, default: [:]][entry.id, default: 0] += alone ? 1 : 0 }
+  }
+
+  var suspects: [String: Set<MessageID>] { crashes.mapValues { Set($0.keys) } }
+
+  var text: String {
+    crashes.sorted { $0.key < $1.key }.flatMap { group, ids in
+      ids.sorted { $0.key < $1.key }.map { "\(group) \($0.key) \($0.value)\n" }
+    }.joined()
+  }
+}

@@ -1,0 +1,124 @@
+import Pipeline
+
+extension Command {
+  /// `check`: whether a topology can be used.
+  static func check(_ application: Application) -> Command {
+    Command(
+      "check", "Says whether a topology can be used, and every mistake in it.",
+      examples: [
+        ("mailflow check", "Checks ./topology.yaml without touching anything."),
+        ("mailflow check --connect", "Also asks whether the broker and what stages need answer."),
+      ],
+      options: Deployment.options + [
+        .flag("connect", "Also connects to what the topology names."), .flag("json", "Prints JSON."),
+      ]
+    ) { arguments in
+      let isJSON = arguments.has("json")
+      do {
+        let deployment = try Deployment(arguments, application, isStarting: true)
+        if arguments.has("connect") { try await connect(deployment, application) }
+        let stages = deployment.topology.flows.reduce(0) { $0 + $1.stages.count }
+        Console.out(
+          isJSON
+            ? JSONValue.object([.init("ok", true), .init("diagnostics", [])]).text
+            : "\(deployment.file): good: \(deployment.topology.flows.count) flows, \(stages) stages, "
+              + "\(deployment.topology.gateways.count) gateways")
+        return .ok
+      } catch let error as TopologyError where isJSON {
+        let diagnostics = error.diagnostics.map { diagnostic in
+          JSONValue.object([
+            .init("file", .string(diagnostic.file)), .init("line", .int(diagnostic.line)),
+            .init("column", .int(diagnostic.column)), .init("message", .string(diagnostic.message)),
+            .init("hint", .optional(diagnostic.hint)),
+          ])
+        }
+        Console.out(JSONValue.object([.init("ok", false), .init("diagnostics", .array(diagnostics))]).text)
+        return .config
+      } catch let error as TopologyError {
+        Console.error(error.description)
+        return .config
+      }
+    }
+  }
+
+  private static func connect(_ deployment: Deployment, _ application: Application) async throws {
+    try deployment.folder.prepare()
+    let clock = SystemClock.shared
+    let broker = try await application.openBroker(deployment.topology, deployment.folder, clock)
+    _ = try await broker.topics(prefix: deployment.topology.name)
+    let contentStore = try application.openContentStore(deployment.topology, deployment.folder)
+    let stages = try application.stages(deployment.topology, deployment.folder)
+    for flow in deployment.topology.flows {
+      for settings in flow.stages {
+        guard let entry = stages[settings.use] else { continue }
+        let name = StageName(flow: flow.name, stage: settings.name)
+        let setup = StageSetup(
+          name: name, dataFolder: deployment.folder.path, clock: clock, random: SystemRandom(),
+          contentStore: contentStore)
+        do {
+          switch try entry.make(settings.options, setup) {
+          case .one(let stage): try await stage.probe()
+          case .batch(let stage, _): try await stage.probe()
+          }
+        } catch {
+          throw ServiceError(.unavailable, "stage \(name): \(error)")
+        }
+      }
+    }
+    await broker.close()
+  }
+
+  /// `graph`: a picture of a topology.
+  static func graph(_ application: Application) -> Command {
+    Command(
+      "graph", "Draws how messages flow.",
+      examples: [("mailflow graph --format mermaid", "For a page that renders Mermaid.")],
+      options: Deployment.options + [.value("format", "FORMAT", "text (the default), mermaid or dot.")]
+    ) { arguments in
+      let deployment = try Deployment(arguments, application)
+      guard let format = TopologyGraph.Format(rawValue: arguments.value("format") ?? "text") else {
+        throw ServiceError(.usage, "--format takes text, mermaid or dot")
+      }
+      Console.out(TopologyGraph.render(deployment.topology, as: format))
+      return .ok
+    }
+  }
+
+  /// `stages`: what can be used.
+  static func stages(_ application: Application) -> Command {
+    Command(
+      "stages", "Lists the stages and gateways that a topology can use, with their options.",
+      options: [.flag("json", "Prints JSON."), .flag("schema", "Prints a JSON Schema of the topology, for editors.")]
+    ) { arguments in
+      let vocabulary = application.vocabulary
+      if arguments.has("schema") {
+        Console.out(TopologySchema.json(vocabulary).text)
+        return .ok
+      }
+      if arguments.has("json") {
+        let stages = vocabulary.stages.entries.map { entry in
+          JSONValue.object([
+            .init("name", .string(entry.name)), .init("summary", .string(entry.summary)),
+            .init("outcomes", .array(entry.outcomes.map { .string($0) })),
+            .init("options", .array(entry.options.options.map { option in
+              .object([.init("name", .string(option.name)), .init("help", .string(option.help))])
+            })),
+          ])
+        }
+        Console.out(JSONValue.object([.init("stages", .array(stages))]).text)
+        return .ok
+      }
+      for entry in vocabulary.stages.entries {
+        Console.out("\(entry.name)  \(entry.summary)")
+        let help = entry.options.help
+        if !help.isEmpty { Console.out(help) }
+      }
+      for gateway in vocabulary.gateways {
+        Console.out("\(gateway.name) (gateway)  \(gateway.summary)")
+        let help = gateway.schema.help
+        if !help.isEmpty { Console.out(help) }
+      }
+      return .ok
+    }
+  }
+}
