@@ -4,64 +4,9 @@ import Pipeline
 import Testing
 import WebGateway
 
-/// Two users with mail, and the interface to their mailboxes.
-private final class Server: Sendable {
-  let folder: String
-  let store: MailStore
-  let api: WebAPI
-  let alice: (mailbox: Mailbox, token: String, messages: [MessageID])
-  let bob: (mailbox: Mailbox, token: String, messages: [MessageID])
-
-  init() async throws {
-    let folder = NSTemporaryDirectory() + "mailflow-\(UUID().uuidString)"
-    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-    let store = MailStore(folder: folder, mode: .inline)
-    self.folder = folder
-    self.store = store
-    api = WebAPI(store: store, log: Log(clock: SystemClock.shared) { _ in })
-    alice = try await Self.user("alice", count: 7, store)
-    bob = try await Self.user("bob", count: 2, store)
-  }
-
-  deinit { try? FileManager.default.removeItem(atPath: folder) }
-
-  static func text(_ index: Int) -> String {
-    "From: \"S\u{1}\" <s@x>\r\nSubject: =?utf-8?q?N=C2=B0?= \(index) \"\\\r\nMessage-ID: <\(index)@x>\r\n\r\nHello \(index)\r\n"
-  }
-
-  private static func user(
-    _ name: String, count: Int, _ store: MailStore
-  ) async throws -> (mailbox: Mailbox, token: String, messages: [MessageID]) {
-    let address = try #require(EmailAddress("\(name)@example.com"))
-    let mailbox = try await store.addUser(address).user.mailbox
-    let token = try #require(await store.addToken("test", for: address))
-    var ids: [MessageID] = []
-    for index in 0..<count {
-      let id = MessageID(at: SystemClock.shared.now, random: SystemRandom())
-      let bytes = Bytes(text(index))
-      _ = try await store.store([
-        Delivery(
-          mailbox: mailbox, folder: index == 0 ? .junk : .inbox, id: id, prefix: Bytes("Return-Path: <s@x>\r\n"),
-          content: try await store.prepare(bytes), summary: MessageSummary(bytes), flags: index == 1 ? .seen : [],
-          received: Timestamp(milliseconds: Int64(index) * 1000))
-      ])
-      ids.append(id)
-    }
-    return (mailbox, token, ids)
-  }
-
-  func get(
-    _ path: String, _ query: [(name: String, value: String)] = [], token: String? = nil, method: String = "GET"
-  ) async throws -> (response: WebResponse, json: [String: Any]) {
-    let response = await api.respond(to: WebRequest(method, path, query: query, token: token ?? alice.token))
-    let json = try? JSONSerialization.jsonObject(with: Data(response.body)) as? [String: Any]
-    return (response, json ?? [:])
-  }
-}
-
 @Suite struct WebAPITests {
   @Test func folders() async throws {
-    let server = try await Server()
+    let server = try await Mailboxes()
     let (response, json) = try await server.get("/v1/folders")
     #expect(response.status == 200)
     #expect(response.field("content-type") == "application/json")
@@ -74,7 +19,7 @@ private final class Server: Sendable {
   }
 
   @Test func listsNewestFirst() async throws {
-    let server = try await Server()
+    let server = try await Mailboxes()
     let (response, json) = try await server.get("/v1/messages")
     #expect(response.status == 200)
     let messages = try #require(json["messages"] as? [[String: Any]])
@@ -89,12 +34,12 @@ private final class Server: Sendable {
     #expect(seen["received"] as? String == "1970-01-01T00:00:01.000Z")
     #expect(seen["hasAttachment"] as? Bool == false)
     #expect(seen["preview"] as? String == "Hello 1")
-    #expect(seen["size"] as? Int == Server.text(1).utf8.count + 20)
+    #expect(seen["size"] as? Int == Mailboxes.text(1).utf8.count + 20)
     #expect(messages.last?["folder"] as? String != seen["folder"] as? String)
   }
 
   @Test func pagesAndFolders() async throws {
-    let server = try await Server()
+    let server = try await Mailboxes()
     var seen: [String] = []
     var query: [(name: String, value: String)] = [("limit", "3")]
     for _ in 0..<10 {
@@ -111,21 +56,21 @@ private final class Server: Sendable {
   }
 
   @Test func messageAndRaw() async throws {
-    let server = try await Server()
+    let server = try await Mailboxes()
     let id = server.alice.messages[2]
     let json = try await server.get("/v1/messages/\(id)").json
     #expect(json["id"] as? String == id.description)
     #expect(json["subject"] as? String == "N° 2 \"\\")
     let raw = try await server.get("/v1/messages/\(id)/raw").response
     #expect(raw.field("Content-Type") == "message/rfc822")
-    #expect(raw.body == Bytes("Return-Path: <s@x>\r\n" + Server.text(2)))
+    #expect(raw.body == Bytes("Return-Path: <s@x>\r\n" + Mailboxes.text(2)))
     #expect(raw.field("Content-Security-Policy")?.contains("sandbox") == true)
     let upper = try await server.get("/v1/messages/\(id.description.uppercased())").response
     #expect(upper.status == 200)
   }
 
   @Test func whatOthersHaveLooksAbsent() async throws {
-    let server = try await Server()
+    let server = try await Mailboxes()
     let theirs = server.bob.messages[0]
     let absent = MessageID(at: SystemClock.shared.now, random: SystemRandom())
     for suffix in ["", "/raw"] {
@@ -156,7 +101,7 @@ private final class Server: Sendable {
     ("/livez/", 404), ("/v1/" + String(repeating: "a/", count: 50_000), 404), ("/livez", 200), ("/readyz", 200),
   ])
   func hostilePaths(_ path: String, _ status: Int) async throws {
-    let server = try await Server()
+    let server = try await Mailboxes()
     let (response, json) = try await server.get(path)
     #expect(response.status == status)
     guard status != 200 else { return }
@@ -180,14 +125,14 @@ private final class Server: Sendable {
       ([("q", "from:alice")], 501), ([("q", "")], 200), ([("unknown", "x")], 200), ([("limit", "500")], 200),
     ] as [([(String, String)], Int)])
   func hostileQueries(_ query: [(String, String)], _ status: Int) async throws {
-    let server = try await Server()
+    let server = try await Mailboxes()
     let response = try await server.get("/v1/messages", query.map { (name: $0.0, value: $0.1) }).response
     #expect(response.status == status)
     if status != 200 { #expect(response.field("Content-Type") == "application/problem+json") }
   }
 
   @Test func tokens() async throws {
-    let server = try await Server()
+    let server = try await Mailboxes()
     for path in ["/v1/folders", "/v1/messages", "/v1/nothing", "/v1/messages/x"] {
       let none = await server.api.respond(to: WebRequest("GET", path))
       #expect(none.status == 401)
@@ -215,7 +160,7 @@ private final class Server: Sendable {
 
   @Test(arguments: ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "get", "", "TRACE"])
   func otherMethods(_ method: String) async throws {
-    let server = try await Server()
+    let server = try await Mailboxes()
     for path in ["/v1/folders", "/v1/messages", "/v1/messages/\(server.alice.messages[0])", "/livez", "/readyz"] {
       let response = try await server.get(path, method: method).response
       #expect(response.status == 405)
@@ -226,7 +171,7 @@ private final class Server: Sendable {
   }
 
   @Test func readiness() async throws {
-    let server = try await Server()
+    let server = try await Mailboxes()
     let api = WebAPI(store: server.store, log: Log(clock: SystemClock.shared) { _ in }) {
       Readiness(
         isReady: false,
@@ -244,7 +189,7 @@ private final class Server: Sendable {
   }
 
   @Test func aStoreThatIsAwayIsSaid() async throws {
-    let server = try await Server()
+    let server = try await Mailboxes()
     await server.store.close()
     let response = try await server.get("/v1/folders").response
     #expect(response.status == 503)
