@@ -60,7 +60,10 @@ enum Gateways {
     var buffer = [CChar](repeating: 0, count: 256)
     gethostname(&buffer, buffer.count - 1)
     let name = String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    return name.isEmpty || name.utf8.contains(where: { !($0 == 45 || $0 == 46 || (48...57).contains($0) || (65...90).contains($0) || (97...122).contains($0)) }) ? "localhost" : name
+    return name.isEmpty
+      || name.utf8.contains(where: {
+        !($0 == 45 || $0 == 46 || (48...57).contains($0) || (65...90).contains($0) || (97...122).contains($0))
+      }) ? "localhost" : name
   }
 }
 

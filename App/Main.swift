@@ -10,8 +10,8 @@ import WebGateway
 /// The composition root: the one place that sees everything, and decides what an installation is made of.
 @main
 struct Main {
-  static func main() async {
-    await application.main()
+  static func main() {
+    application.main()
   }
 
   static let application = Application(

@@ -125,6 +125,8 @@ private actor Session {
   nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
 
   func run(_ handler: Server.Handler) async {
+    // Keeps the hop to this actor; see `LoopIsland.run`.
+    loop.checkIsolated()
     await handler(connection)
     connection.close()
   }

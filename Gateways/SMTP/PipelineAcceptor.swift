@@ -3,8 +3,8 @@ public import Pipeline
 
 /// Takes charge of mail by making it durable in the topic of its flow's first stage.
 ///
-/// What is stored is a `Received` field and then the message as it was received, byte for byte. The envelope travels as
-/// attributes. The id in the reply, in the trace field and of the message are the same.
+/// What travels is the message as it was received, byte for byte, with the envelope as attributes: `store` puts the trace
+/// fields in front of it. The id in the reply and of the message are the same.
 public struct PipelineAcceptor: MailAcceptor {
   private let intake: Intake
   private let hostname: String
@@ -27,15 +27,9 @@ public struct PipelineAcceptor: MailAcceptor {
   public func accept(_ mail: ReceivedMail) async -> AcceptResult {
     let id = intake.newID()
     let envelope = envelope(mail)
-    let recipient = mail.recipients.count == 1 ? mail.recipients.first : nil
-    let trace = TraceHeaders.received(envelope, host: hostname, id: id, recipient: recipient, time: mail.received)
-    var content: [UInt8] = []
-    content.reserveCapacity(trace.utf8.count + mail.content.count)
-    content.append(contentsOf: trace.utf8)
-    content.append(contentsOf: mail.content)
     do throws(BrokerError) {
       try await intake.accept(
-        id: id, content: Bytes(content), contentType: "message/rfc822", source: source,
+        id: id, content: Bytes(mail.content), contentType: "message/rfc822", source: source,
         attributes: envelope.attributes)
       return .accepted(id: id.description)
     } catch {

@@ -24,6 +24,8 @@ public enum MailAttributes {
 
 /// The names of annotations that stages of mail agree on.
 public enum MailAnnotations {
+  /// The `Message-ID`, without angle brackets.
+  public static let messageID = "message-id"
   /// `yes`: what `store` files in Junk.
   public static let spam = "spam"
   /// Header fields that earlier stages want before the message when it is stored, such as `Authentication-Results`:

@@ -77,7 +77,10 @@ public struct HTTPSession {
   private func send(
     _ response: HTTPResponse, _ connection: Connection, isHead: Bool = false, keepsAlive: Bool
   ) async throws(NetworkError) {
-    let body = switch response.body { case .bytes(let bytes): bytes }
+    let body =
+      switch response.body {
+      case .bytes(let bytes): bytes
+      }
     var head = "HTTP/1.1 \(response.status) \(Self.reason(response.status))\r\n"
     for field in response.fields { head += "\(Self.clean(field.name)): \(Self.clean(field.value))\r\n" }
     if response.status != 204, response.status != 304 { head += "Content-Length: \(body.count)\r\n" }
@@ -91,7 +94,8 @@ public struct HTTPSession {
 
   /// No field that a handler gives can end early and begin another.
   private static func clean(_ text: String) -> String {
-    text.utf8.contains { $0 < 32 || $0 == 127 } ? String(text.unicodeScalars.filter { $0.value >= 32 && $0.value != 127 }.map(Character.init)) : text
+    text.utf8.contains { $0 < 32 || $0 == 127 }
+      ? String(text.unicodeScalars.filter { $0.value >= 32 && $0.value != 127 }.map(Character.init)) : text
   }
 
   /// IMF-fixdate (RFC 9110 section 5.6.7).

@@ -13,10 +13,18 @@ extension Application {
   }
 
   /// Runs the command line of this process to its end.
-  public func main() async -> Never {
+  ///
+  /// The main thread only waits: an async `main` would leave it to Dispatch, which waits there with every signal
+  /// unblocked, so that SIGTERM would end the process instead of draining it.
+  public func main() -> Never {
     ignoreBrokenPipes()
     let words = Array(Swift.CommandLine.arguments.dropFirst())
+    // Before any thread starts: what one thread does not block, the process does not.
     if words.first == "child" { Termination.listen() }
-    exit(await tool.run(words).rawValue)
+    if words.first == "up" { Supervisor.blockItsSignals() }
+    let tool = tool
+    let pool = ThreadPool(threads: 1)
+    Task(executorPreference: pool) { @Sendable in exit(await tool.run(words).rawValue) }
+    while true { sleep(3600) }
   }
 }

@@ -52,7 +52,8 @@ extension Command {
       if arguments.has("json") {
         let groupValues = groups.map { group in
           JSONValue.object([
-            .init("stage", .string(group.stage)), .init("reason", .string(group.reason)), .init("count", .int(group.count)),
+            .init("stage", .string(group.stage)), .init("reason", .string(group.reason)),
+            .init("count", .int(group.count)),
           ])
         }
         Console.out(
@@ -63,13 +64,17 @@ extension Command {
         Console.out("no dead letters")
       } else {
         Console.out(
-          Console.table([["STAGE", "REASON", "LETTERS"]] + groups.map { [$0.stage, $0.reason, "\($0.count)"] }, right: [2]))
+          Console.table(
+            [["STAGE", "REASON", "LETTERS"]] + groups.map { [$0.stage, $0.reason, "\($0.count)"] }, right: [2]))
         Console.out("")
         Console.out(
           Console.table(
             [["ID", "STAGE", "ATTEMPTS", "LAST", "REASON"]]
               + letters.map { letter in
-                [letter.id?.description ?? "-", letter.stage.stage, "\(letter.attempts)", "\(letter.last)", letter.reason]
+                [
+                  letter.id?.description ?? "-", letter.stage.stage, "\(letter.attempts)", "\(letter.last)",
+                  letter.reason,
+                ]
               }, right: [2]))
       }
       return .ok
@@ -121,7 +126,8 @@ extension Command {
   private static func deadReplay(_ application: Application) -> Command {
     Command(
       "replay", "Sends dead letters on their way again, from the stage that gave them up.",
-      discussion: "A letter that is replayed is gone from the dead letters; a crash in between neither loses nor doubles it.",
+      discussion:
+        "A letter that is replayed is gone from the dead letters; a crash in between neither loses nor doubles it.",
       examples: [("mailflow dead replay --stage store --reason timeout", "Every letter of one group.")],
       options: Deployment.options + filters + [
         .flag("all", "Every letter, when no ID or filter is given."), .flag("dry-run", "Only says how many."),

@@ -35,7 +35,9 @@ extension Command {
   }
 
   private static func json(_ report: LagReport) -> JSONValue {
-    func seconds(_ duration: Duration?) -> JSONValue { duration.map { .number(Double($0.milliseconds) / 1000) } ?? .null }
+    func seconds(_ duration: Duration?) -> JSONValue {
+      duration.map { .number(Double($0.milliseconds) / 1000) } ?? .null
+    }
     let topics = report.rows.map { row in
       JSONValue.object([
         .init("topic", .string(row.topic)), .init("stage", .string(row.stage.stage)),

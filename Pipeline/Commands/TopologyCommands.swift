@@ -100,9 +100,12 @@ extension Command {
           JSONValue.object([
             .init("name", .string(entry.name)), .init("summary", .string(entry.summary)),
             .init("outcomes", .array(entry.outcomes.map { .string($0) })),
-            .init("options", .array(entry.options.options.map { option in
-              .object([.init("name", .string(option.name)), .init("help", .string(option.help))])
-            })),
+            .init(
+              "options",
+              .array(
+                entry.options.options.map { option in
+                  .object([.init("name", .string(option.name)), .init("help", .string(option.help))])
+                })),
           ])
         }
         Console.out(JSONValue.object([.init("stages", .array(stages))]).text)

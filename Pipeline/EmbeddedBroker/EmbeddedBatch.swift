@@ -102,7 +102,7 @@ final class EmbeddedBatch: RecordBatch, @unchecked Sendable {
   func headers(_ index: Int) throws(BrokerError) -> Headers {
     guard entries.indices.contains(index) else { throw Self.noSuchRecord(index) }
     let entry = entries[index]
-    do { return try Headers(encoded: bytes(entry.key + entry.keySize, entry.headersSize)) } catch {
+    do { return try Headers(encoded: [UInt8](buffer.slice(entry.key + entry.keySize, entry.headersSize))) } catch {
       throw BrokerError(.corrupt, "the headers of \(entry.position) are damaged")
     }
   }

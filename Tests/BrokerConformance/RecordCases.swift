@@ -76,7 +76,8 @@ extension BrokerConformance {
       let positions = try await bench.broker.produce(sent)
       for (record, position) in zip(sent, positions) {
         try bench.expect(
-          position.topicPartition.partition, Partitioner.partition(of: record.key, among: 4), "where \(record.key) went")
+          position.topicPartition.partition, Partitioner.partition(of: record.key, among: 4), "where \(record.key) went"
+        )
       }
       let consumer = try await bench.join("g", [topic])
       var rounds: [String: [String]] = [:]

@@ -3,7 +3,7 @@ import EmbeddedBroker
 import Pipeline
 import Testing
 
-@Suite("Conformance")
+@Suite("Conformance", .timeLimit(.minutes(1)))
 struct ConformanceTests {
   @Test("on threads, in a folder", arguments: BrokerConformance.cases)
   func folder(_ one: BrokerConformance.Case) async throws {

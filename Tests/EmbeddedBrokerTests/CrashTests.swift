@@ -3,7 +3,7 @@ import Glibc
 import Pipeline
 import Testing
 
-@Suite("Killed")
+@Suite("Killed", .timeLimit(.minutes(1)))
 struct CrashTests {
   @Test("what was acknowledged is there, once, after kill -9 again and again")
   func killed() async throws {

@@ -4,7 +4,7 @@ import Pipeline
 import SQLite
 import Testing
 
-@Suite("Damage and limits of the disk")
+@Suite("Damage and limits of the disk", .timeLimit(.minutes(1)))
 struct DamageTests {
   let folder = TemporaryFolder()
   let mark = "find-me-on-the-disk-"
@@ -120,6 +120,7 @@ struct DamageTests {
   func full() async throws {
     var options = EmbeddedBroker.Options.test
     options.maximumPages = 200
+    options.ballast = 64 * 1024
     var broker = try await open(options)
     try await broker.make("t", "out")
     var produced = 0
@@ -134,6 +135,7 @@ struct DamageTests {
       if refused == nil { produced += 3 }
     }
     #expect(refused == .storageFull)
+    #expect(access("\(folder.path)/ballast", F_OK) != 0, "the ballast was given up first")
     #expect(try await broker.watermarks([TopicPartition("t", 0)])[0].end == Int64(produced))
     // Several at once: none of them may be taken for done.
     let crowded = broker

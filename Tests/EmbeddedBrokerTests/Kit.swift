@@ -6,14 +6,20 @@ import Testing
 /// Short forms for tests of one broker.
 extension Broker {
   func make(_ names: String..., partitions: Int = 1, window: Duration = .zero) async throws {
-    try await create(names.map { TopicSpecification($0, partitions: partitions, retention: .untilSettled(window: window)) })
+    try await create(
+      names.map { TopicSpecification($0, partitions: partitions, retention: .untilSettled(window: window)) })
   }
 
   func put(_ topic: String, _ values: String...) async throws {
-    try await produce(values.map { OutgoingRecord(topic: topic, key: Bytes($0.prefix(20).utf8), headers: Headers(), value: .bytes(Bytes($0))) })
+    try await produce(
+      values.map {
+        OutgoingRecord(topic: topic, key: Bytes($0.prefix(20).utf8), headers: Headers(), value: .bytes(Bytes($0)))
+      })
   }
 
-  func member(_ group: String, _ topics: String..., as instance: String = "a", loadsValues: Bool = true) async throws -> any Consumer {
+  func member(_ group: String, _ topics: String..., as instance: String = "a", loadsValues: Bool = true) async throws
+    -> any Consumer
+  {
     try await join(Membership(group: group, topics: topics, instance: instance, loadsValues: loadsValues))
   }
 

@@ -4,7 +4,7 @@ import Testing
 
 @testable import EmbeddedBroker
 
-@Suite("Several processes")
+@Suite("Several processes", .timeLimit(.minutes(1)))
 struct ProcessTests {
   let folder = TemporaryFolder()
 

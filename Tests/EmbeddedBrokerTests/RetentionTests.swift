@@ -3,7 +3,7 @@ import Pipeline
 import PipelineTesting
 import Testing
 
-@Suite("Retention")
+@Suite("Retention", .timeLimit(.minutes(1)))
 struct RetentionTests {
   let folder = TemporaryFolder()
   let clock = ManualClock()
@@ -26,9 +26,10 @@ struct RetentionTests {
     await broker.close()
     broker = try await open()
     #expect(try await broker.watermarks([partition])[0].end == 3)
-    #expect(try await broker.produce([
-      OutgoingRecord(topic: "t", key: .empty, headers: Headers(), value: .bytes(Bytes("d")))
-    ]).map(\.offset) == [3])
+    #expect(
+      try await broker.produce([
+        OutgoingRecord(topic: "t", key: .empty, headers: Headers(), value: .bytes(Bytes("d")))
+      ]).map(\.offset) == [3])
     consumer = try await broker.member("g", "t")
     #expect(try await consumer.take(1).map(\.offset) == [3])
     await broker.close()

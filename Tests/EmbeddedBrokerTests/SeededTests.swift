@@ -4,7 +4,7 @@ import PipelineTesting
 import Synchronization
 import Testing
 
-@Suite("Seeded")
+@Suite("Seeded", .timeLimit(.minutes(1)))
 struct SeededTests {
   /// Two members share a topic under a schedule that a seed chooses; returns the schedule's hash and what came out.
   private func run(_ seed: UInt64) throws -> (fingerprint: UInt64, choices: Int, out: [String]) {
@@ -64,7 +64,9 @@ struct SeededTests {
     return (executor.fingerprint, executor.choices, out)
   }
 
-  @Test("every record passes once under every schedule, and a seed repeats its own", arguments: 1...20 as ClosedRange<UInt64>)
+  @Test(
+    "every record passes once under every schedule, and a seed repeats its own",
+    arguments: 1...20 as ClosedRange<UInt64>)
   func repeats(_ seed: UInt64) throws {
     let first = try run(seed)
     #expect(first.out.sorted() == (0..<20).map { "\($0)" }.sorted())

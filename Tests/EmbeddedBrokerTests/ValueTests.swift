@@ -3,12 +3,14 @@ import Testing
 
 @testable import EmbeddedBroker
 
-@Suite("Values")
+@Suite("Values", .timeLimit(.minutes(1)))
 struct ValueTests {
-  @Test("range assignment", arguments: [
-    (6, 1, [0, 0, 0, 0, 0, 0]), (6, 2, [0, 0, 0, 1, 1, 1]), (5, 2, [0, 0, 0, 1, 1]), (2, 3, [0, 1]), (0, 2, []),
-    (3, 0, []),
-  ])
+  @Test(
+    "range assignment",
+    arguments: [
+      (6, 1, [0, 0, 0, 0, 0, 0]), (6, 2, [0, 0, 0, 1, 1, 1]), (5, 2, [0, 0, 0, 1, 1]), (2, 3, [0, 1]), (0, 2, []),
+      (3, 0, []),
+    ])
   func range(_ slots: Int, _ members: Int, _ expected: [Int]) {
     #expect(RangeAssignment.owners(slots: slots, members: members) == expected)
   }

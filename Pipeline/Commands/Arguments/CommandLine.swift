@@ -59,7 +59,7 @@ public struct CommandLineTool: Sendable {
       }
       rest.removeFirst()
       switch word {
-      case "--help", "-h", "help": 
+      case "--help", "-h", "help":
         return try help(path, summary, discussion, choices, rest)
       case "--version" where path.count == 1: return .print("\(name) \(version)")
       case "completion" where path.count == 1: return .print(try completion(rest.first))

@@ -5,7 +5,8 @@ enum Help {
   static func group(_ path: [String], _ summary: String, _ discussion: String, _ commands: [Command]) -> String {
     var text = "\(summary)\n\nusage: \(path.joined(separator: " ")) COMMAND [OPTION]…\n\nCommands:\n"
     let rows = commands.filter { !$0.isHidden }.map { ($0.name, $0.summary) }
-    text += table(rows + (path.count == 1 ? [("completion bash|zsh", "Prints a completion script for the shell.")] : []))
+    text += table(
+      rows + (path.count == 1 ? [("completion bash|zsh", "Prints a completion script for the shell.")] : []))
     if !discussion.isEmpty { text += "\n\(wrap(discussion, indent: 0))\n" }
     return text + "\n`\(path.joined(separator: " ")) COMMAND --help` says more about a command."
   }
@@ -17,7 +18,10 @@ enum Help {
       text += "\nArguments:\n" + table(command.positionals.map { ($0.name, $0.help) })
     }
     let options = command.options.map { option in
-      ("--\(option.name)" + (option.value.map { " \($0)" } ?? ""), option.help + (option.isRepeated ? " Repeatable." : ""))
+      (
+        "--\(option.name)" + (option.value.map { " \($0)" } ?? ""),
+        option.help + (option.isRepeated ? " Repeatable." : "")
+      )
     }
     text += "\nOptions:\n" + table(options + [("-h, --help", "Shows this.")])
     if !command.examples.isEmpty {

@@ -77,7 +77,8 @@ struct ChildMain {
         return name == (isIsolated ? "worker:\(stage)" : "worker")
       }, suspects: suspects.suspects, alone: isAlone ? suspects.crashes : nil)
     let service = try await PipelineService(
-      topology, stages: try application.stages(topology, deployment.folder), part: part, dataFolder: deployment.folder.path,
+      topology, stages: try application.stages(topology, deployment.folder), part: part,
+      dataFolder: deployment.folder.path,
       random: SystemRandom(), environment: environment)
     reportToSupervisor("ready")
     let control = ThreadPool(threads: 1)

@@ -58,7 +58,8 @@ public struct Deployment: Sendable {
 
   private static func override(_ text: String) throws(ServiceError) -> (path: String, value: String) {
     guard let equals = text.firstIndex(of: "="), equals != text.startIndex else {
-      throw ServiceError(.usage, "--set takes PATH=VALUE, not `\(text)`", hint: "--set gateways.smtp.listen=127.0.0.1:0")
+      throw ServiceError(
+        .usage, "--set takes PATH=VALUE, not `\(text)`", hint: "--set gateways.smtp.listen=127.0.0.1:0")
     }
     return (String(text[..<equals]), String(text[text.index(after: equals)...]))
   }
@@ -68,7 +69,9 @@ public struct Deployment: Sendable {
     var entry = environ
     while let pointer = entry.pointee {
       let text = String(cString: pointer)
-      if let equals = text.firstIndex(of: "=") { result[String(text[..<equals])] = String(text[text.index(after: equals)...]) }
+      if let equals = text.firstIndex(of: "=") {
+        result[String(text[..<equals])] = String(text[text.index(after: equals)...])
+      }
       entry += 1
     }
     return result

@@ -39,11 +39,15 @@ struct Supervisor {
     suspects = SuspectList(DataFolder.read(folder.suspects) ?? "")
   }
 
+  private static let signals = [SIGTERM, SIGINT, SIGCHLD, SIGHUP]
+
+  /// Blocks what `run` reads: in this thread, and in all that it starts.
+  static func blockItsSignals() { blockSignals(signals) }
+
   /// Runs until a signal says to stop and everything has drained, or a child cannot even start.
   mutating func run() throws(ServiceError) -> ExitCode {
     let signals: SignalQueue
-    blockSignals([SIGTERM, SIGINT, SIGCHLD, SIGHUP])
-    do { signals = try SignalQueue([SIGTERM, SIGINT, SIGCHLD, SIGHUP]) } catch {
+    do { signals = try SignalQueue(Self.signals) } catch {
       throw ServiceError(.software, "no signals: \(error)")
     }
     defer { signals.close() }

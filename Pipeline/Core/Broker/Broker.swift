@@ -47,7 +47,8 @@ public protocol Broker: Sendable {
   /// Who has which partition of `group` now; nil for one that nobody has.
   func members(group: String) async throws(BrokerError) -> [TopicPartition: String?]
 
-  /// Ends all consumers and frees everything. Records that are still in hand stay readable.
+  /// Ends all consumers and frees everything. What was loaded of records that are still in hand stays readable; a value
+  /// that was left with the broker cannot be loaded any more (`.closed`).
   func close() async
 }
 
@@ -108,7 +109,7 @@ public protocol Consumer: Sendable {
 
   /// The next record that `next` returns of the partition is the first at `offset` or behind it.
   ///
-  /// - Throws: `.outOfRange`.
+  /// - Throws: `.outOfRange`; `.fenced` if the partition does not belong to this member.
   func seek(_ partition: TopicPartition, to offset: Int64) async throws(BrokerError)
 
   /// Gives partitions up that `.revoking` named: from here on nothing of them can be settled.

@@ -58,7 +58,9 @@ struct OptionReader {
     }
     var texts: [String] = []
     for item in items {
-      if let text = item.string { texts.append(text) } else {
+      if let text = item.string {
+        texts.append(text)
+      } else {
         complain(item.mark, "\(name) takes a list of texts, found \(item.kindName) in it")
       }
     }
@@ -138,7 +140,9 @@ public enum SizeText {
 
   /// The shortest exact form.
   public static func short(_ bytes: Int) -> String {
-    for unit in units where bytes >= unit.bytes && bytes % unit.bytes == 0 { return "\(bytes / unit.bytes)\(unit.suffix)" }
+    for unit in units where bytes >= unit.bytes && bytes % unit.bytes == 0 {
+      return "\(bytes / unit.bytes)\(unit.suffix)"
+    }
     return "\(bytes)"
   }
 }

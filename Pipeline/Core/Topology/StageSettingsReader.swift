@@ -14,9 +14,12 @@ struct StageSettingsReader {
     Option("use", .text, required: false, "which implementation; the stage's own name by default"),
     Option("partitions", .integer(1...1000), default: .integer(1), "partitions of its topics"),
     Option("retry", .list, default: .list(["10s", "1m", "10m"]), "delays between tries, one retry topic each"),
-    Option("give-up", .duration(.zero ... .days(365)), default: .duration(.days(1)), "how much retrying may take in all"),
+    Option(
+      "give-up", .duration(.zero ... .days(365)), default: .duration(.days(1)), "how much retrying may take in all"),
     Option("timeout", .duration(.milliseconds(1) ... .days(1)), default: .duration(.seconds(30)), "for one message"),
-    Option("slow-after", .duration(.milliseconds(1) ... .days(1)), default: .duration(.seconds(5)), "when a message moves to the slow lane"),
+    Option(
+      "slow-after", .duration(.milliseconds(1) ... .days(1)), default: .duration(.seconds(5)),
+      "when a message moves to the slow lane"),
     Option("slow-budget", .integer(1...10_000), default: .integer(64), "slow messages worked on at once"),
     Option("concurrency", .integer(1...10_000), default: .integer(16), "messages worked on at once"),
     Option("order", .choice(Topology.Order.allCases.map(\.rawValue)), default: .text("none"), "what stays in order"),
@@ -59,7 +62,8 @@ struct StageSettingsReader {
     let ownValues = reader.read(merged, entry.options, in: "stage `\(name)`", also: common)
     // A key that neither knows is complained about once, with the names of both.
     var unknown: Set<String> = []
-    for complaint in reader.complaints where !complaint.message.contains("has no option") || unknown.insert(complaint.message).inserted {
+    for complaint in reader.complaints
+    where !complaint.message.contains("has no option") || unknown.insert(complaint.message).inserted {
       if checked.insert("\(complaint.mark.line):\(complaint.mark.column) \(complaint.message)").inserted {
         options.complaints.append(complaint)
       }
@@ -115,7 +119,9 @@ struct StageSettingsReader {
   private static func merged(_ nodes: [Node]) -> Node? {
     guard let first = nodes.first else { return nil }
     guard nodes.count > 1, var entries = first.entries else { return first }
-    for entry in nodes[1].entries ?? [] where !entries.contains(where: { $0.key == entry.key }) { entries.append(entry) }
+    for entry in nodes[1].entries ?? [] where !entries.contains(where: { $0.key == entry.key }) {
+      entries.append(entry)
+    }
     return Node(.mapping(entries), mark: first.mark)
   }
 

@@ -26,7 +26,9 @@ public enum TopologyGraph {
         let topics = topology.topics(flow.name, stage)
         lines.append("  \(index == 0 ? "│" : "▼")  \(topics.work)")
         let use = stage.use == stage.name ? "" : " (\(stage.use))"
-        lines.append("  [\(stage.name)]\(use)  retry \(stage.retry.map(DurationText.short).joined(separator: " ")), give up \(DurationText.short(stage.giveUp))")
+        lines.append(
+          "  [\(stage.name)]\(use)  retry \(stage.retry.map(DurationText.short).joined(separator: " ")), give up \(DurationText.short(stage.giveUp))"
+        )
         for (outcome, target) in stage.on.sorted(by: { $0.key < $1.key }) {
           lines.append("     └ \(outcome) → \(words(target))")
         }
@@ -38,11 +40,15 @@ public enum TopologyGraph {
   private static func mermaid(_ topology: Topology) -> String {
     var lines = ["flowchart LR"]
     for flow in topology.flows {
-      for source in flow.sources { lines.append("  \(id(source))([\(source)]) --> \(id(flow.name, flow.stages.first?.name ?? ""))") }
+      for source in flow.sources {
+        lines.append("  \(id(source))([\(source)]) --> \(id(flow.name, flow.stages.first?.name ?? ""))")
+      }
       for (stage, next) in zip(flow.stages, flow.stages.dropFirst()) {
         lines.append("  \(id(flow.name, stage.name))[\(stage.name)] --> \(id(flow.name, next.name))[\(next.name)]")
       }
-      if flow.stages.count == 1, let only = flow.stages.first { lines.append("  \(id(flow.name, only.name))[\(only.name)]") }
+      if flow.stages.count == 1, let only = flow.stages.first {
+        lines.append("  \(id(flow.name, only.name))[\(only.name)]")
+      }
       for stage in flow.stages {
         for (outcome, target) in stage.on.sorted(by: { $0.key < $1.key }) {
           lines.append("  \(id(flow.name, stage.name)) -. \(outcome) .-> \(node(target, flow, topology))")
@@ -65,7 +71,8 @@ public enum TopologyGraph {
       }
       for stage in flow.stages {
         for (outcome, target) in stage.on.sorted(by: { $0.key < $1.key }) {
-          lines.append("  \(id(flow.name, stage.name)) -> \(node(target, flow, topology)) [label=\"\(outcome)\", style=dashed];")
+          lines.append(
+            "  \(id(flow.name, stage.name)) -> \(node(target, flow, topology)) [label=\"\(outcome)\", style=dashed];")
         }
       }
     }

@@ -37,7 +37,9 @@ struct TopologyReader {
     {
       topology.guarantee = Topology.Guarantee(rawValue: text) ?? .exactlyOnce
     }
-    if let node = root["window"], case .duration(let window)? = options.value(node, .duration(.zero ... .days(3650)), "`window`") {
+    if let node = root["window"],
+      case .duration(let window)? = options.value(node, .duration(.zero ... .days(3650)), "`window`")
+    {
       topology.window = window
     }
     for section in vocabulary.sections.options {
@@ -61,7 +63,8 @@ struct TopologyReader {
       return
     }
     if version.string != "1" {
-      options.complain(version.mark, "version `\(version.string ?? version.kindName)` is not known", "this build reads version 1")
+      options.complain(
+        version.mark, "version `\(version.string ?? version.kindName)` is not known", "this build reads version 1")
     }
   }
 
@@ -70,7 +73,8 @@ struct TopologyReader {
     guard let node else { return nil }
     guard let text = node.string, Self.isName(text) else {
       options.complain(
-        node.mark, "\(what) takes lower-case letters, digits and `-`, beginning with a letter, found "
+        node.mark,
+        "\(what) takes lower-case letters, digits and `-`, beginning with a letter, found "
           + (node.string.map { "`\($0.prefix(40))`" } ?? node.kindName))
       return nil
     }
@@ -123,7 +127,8 @@ struct TopologyReader {
   private mutating func flows() -> [Topology.Flow] {
     guard let node = root["flows"], let entries = node.entries, !entries.isEmpty else {
       options.complain(
-        root["flows"]?.mark ?? root.mark, "the topology has no flows", "for example `flows: {inbound: {from: smtp, stages: […]}}`")
+        root["flows"]?.mark ?? root.mark, "the topology has no flows",
+        "for example `flows: {inbound: {from: smtp, stages: […]}}`")
       return []
     }
     if entries.count > 100 { options.complain(node.mark, "\(entries.count) flows; 100 are allowed") }
@@ -132,7 +137,8 @@ struct TopologyReader {
     for entry in entries.prefix(100) {
       let isName = Self.isName(entry.key)
       if !isName {
-        options.complain(entry.keyMark, "the name of a flow takes lower-case letters, digits and `-`, found `\(entry.key.prefix(40))`")
+        options.complain(
+          entry.keyMark, "the name of a flow takes lower-case letters, digits and `-`, found `\(entry.key.prefix(40))`")
       }
       if let flow = flow(entry, &reader), isName { flows.append(flow) }
     }
@@ -149,7 +155,8 @@ struct TopologyReader {
     let known = ["from", "stages", "before-accept", "on"]
     for field in fields where !known.contains(field.key) {
       options.complain(
-        field.keyMark, "flow `\(entry.key)` has no key `\(field.key)`", OptionReader.didYouMean(field.key, among: known))
+        field.keyMark, "flow `\(entry.key)` has no key `\(field.key)`", OptionReader.didYouMean(field.key, among: known)
+      )
     }
     let sources = entry.value["from"].flatMap { options.list($0, "`from`") } ?? []
     guard let stages = entry.value["stages"], let items = stages.items, !items.isEmpty else {
@@ -228,7 +235,8 @@ struct TopologyReader {
     }
     if text != flow, flows.contains(text) { return .flow(text) }
     options.complain(
-      node.mark, "an outcome leads to a stage further on, another flow, `dead-letter` or `drop`; found `\(text.prefix(40))`",
+      node.mark,
+      "an outcome leads to a stage further on, another flow, `dead-letter` or `drop`; found `\(text.prefix(40))`",
       Suggestion.nearest(to: text, among: stages + flows + ["dead-letter", "drop"]).map { "did you mean `\($0)`?" })
     return nil
   }

@@ -86,12 +86,15 @@ struct TopologyRules {
     for need in stage.needs {
       guard let place = names.firstIndex(of: need) else {
         complaints.append(
-          (position, "stage `\(stage.name)` needs `\(need)`, which flow `\(flow.name)` does not have",
-            Suggestion.nearest(to: need, among: names).map { "did you mean `\($0)`?" }))
+          (
+            position, "stage `\(stage.name)` needs `\(need)`, which flow `\(flow.name)` does not have",
+            Suggestion.nearest(to: need, among: names).map { "did you mean `\($0)`?" }
+          ))
         continue
       }
       if place >= own {
-        complaints.append((position, "stage `\(stage.name)` needs `\(need)`, which comes behind it", "change the order"))
+        complaints.append(
+          (position, "stage `\(stage.name)` needs `\(need)`, which comes behind it", "change the order"))
       }
       for jump in flow.stages[..<min(place, own)] {
         for (outcome, target) in jump.on.sorted(by: { $0.key < $1.key }) {

@@ -60,10 +60,16 @@ final class DataFolder: Sendable {
   }
 
   /// Makes the database file, for this user only, before SQLite does.
+  ///
+  /// One that is there is left alone: closing it would drop the locks of a connection that this process has on it
+  /// (sqlite.org/howtocorrupt.html, section 2.2).
   func prepareDatabase() throws(BrokerError) {
-    let file = open(database, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
-    guard file >= 0 else { throw Self.error("open", database) }
-    close(file)
+    let file = open(database, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+    if file >= 0 {
+      close(file)
+    } else if errno != EEXIST {
+      throw Self.error("create", database)
+    }
   }
 
   /// Bytes that this user may still write on the folder's disk.

@@ -60,6 +60,9 @@ enum Schema {
 
   /// Refuses what a newer version has written, and what is no broker's file.
   static func check(_ connection: Connection) throws(BrokerError) {
+    // On one view of the file: another process may be about to fill it.
+    try connection.beginRead()
+    defer { connection.rollback() }
     let found = try connection.int("PRAGMA user_version") ?? 0
     guard found <= version else {
       throw BrokerError(

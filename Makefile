@@ -1,0 +1,36 @@
+# Mailflow. `make run` and `make test` do all the set-up that they need.
+.PHONY: help run build test check format simulate torture bench clean
+
+help: ## Says what there is
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 18
+
+run: ## Builds and starts everything with an example domain and two users
+	@Scripts/setup run
+	swift build -c release --product mailflow
+	@Scripts/run
+
+build: ## Builds the release binary
+	@Scripts/setup run
+	swift build -c release --product mailflow
+
+test: ## Installs what the tests need and runs them all
+	@Scripts/setup test
+	@Scripts/test
+
+check: ## Format, and who may import whom
+	@Scripts/check
+
+format: ## Formats every Swift file
+	swift format format -i --parallel --configuration .swift-format $$(git ls-files --cached --others --exclude-standard '*.swift')
+
+simulate: ## 100,000 simulated runs, release build (SEEDS=n FIRST=n)
+	swift build -c release --product simulate
+	$$(swift build -c release --show-bin-path)/simulate $(or $(FIRST),1) $(or $(SEEDS),100000)
+
+torture: ## Kills every process in turn under load, at least 60 times (KILLS=n)
+	@Scripts/setup test
+	swift build -c release --product mailflow
+	MAILFLOW_BINARY=$$(swift build -c release --show-bin-path)/mailflow KILLS=$(or $(KILLS),60) python3 -m unittest -v Tests/Scenarios/test_crash.py
+
+clean: ## Removes what was built
+	swift package clean

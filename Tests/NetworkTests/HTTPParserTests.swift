@@ -1,0 +1,101 @@
+import Testing
+
+@testable import Network
+
+@Suite struct HTTPParserTests {
+  /// Feeds pieces of `size` bytes; the requests, and the refusal if there is one.
+  private func parse(_ text: String, size: Int, limits: HTTPLimits = HTTPLimits()) -> ([HTTPRequest], HTTPError?) {
+    var parser = HTTPRequestParser(limits)
+    var requests: [HTTPRequest] = []
+    var rest = Array(text.utf8)[...]
+    while !rest.isEmpty {
+      let piece = Array(rest.prefix(size))
+      do {
+        let (event, consumed) = try piece.withUnsafeBytes { bytes in try parser.feed(bytes) }
+        if case .request(let request) = event { requests.append(request) }
+        guard consumed > 0 else { return (requests, nil) }
+        rest = rest.dropFirst(consumed)
+      } catch { return (requests, error as? HTTPError) }
+    }
+    return (requests, nil)
+  }
+
+  private let valid = [
+    "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+    "\r\nGET /v1/messages?folder=1&q=a+b%20c HTTP/1.1\r\nhost:x\r\nAccept: */*\r\n\r\n",
+    "POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello",
+    "POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0A;x=y\r\n0123456789\r\n0\r\nT: v\r\n\r\n",
+    "GET http://x/a/b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    "GET /a%41 HTTP/1.0\r\n\r\n",
+  ]
+
+  @Test func piecesDoNotMatter() {
+    for text in valid {
+      let whole = parse(text, size: .max)
+      #expect(whole.1 == nil && whole.0.count == 1, "\(text)")
+      for size in 1...text.utf8.count { #expect(parse(text, size: size).0 == whole.0, "\(text) by \(size)") }
+    }
+    let pipelined = parse(valid.joined(), size: 7)
+    #expect(pipelined.0.count == valid.count && pipelined.1 == nil)
+  }
+
+  @Test func readsWhatIsSaid() throws {
+    let request = try #require(parse(valid[1], size: 3).0.first)
+    #expect(request.path == "/v1/messages")
+    #expect(request.parameter("folder") == "1" && request.parameter("q") == "a b c")
+    #expect(request.field("HOST") == "x" && request.keepsAlive)
+    #expect(try #require(parse(valid[3], size: 1).0.first).body == Array("abc0123456789".utf8))
+    #expect(parse(valid[4], size: 9).0.first?.keepsAlive == false)
+    #expect(
+      parse(valid[5], size: 9).0.first.map { ($0.path == "/aA", $0.keepsAlive) } ?? (false, true) == (true, false))
+  }
+
+  @Test(arguments: [
+    ("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+    ("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello", 400),
+    ("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: +5\r\n\r\nhello", 400),
+    ("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 5abc\r\n\r\nhello", 400),
+    ("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 18446744073709551621\r\n\r\n", 400),
+    ("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length : 5\r\n\r\nhello", 400),
+    ("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n\r\n", 413),
+    ("POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n", 501),
+    ("POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
+    ("POST /a HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+    ("POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n10000000000000005\r\nhello", 400),
+    ("POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n", 400),
+    ("POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0x5\r\n", 400),
+    ("POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\nhello\n0\n\n", 400),
+    ("POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhelloXX0\r\n\r\n", 400),
+    ("POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFF\r\n", 413),
+    ("GET /a HTTP/1.1\r\nHost: x\r\nX-A: b\r\n c\r\n\r\n", 400),
+    ("GET /a HTTP/1.1\nHost: x\n\n", 400),
+    ("GET /a HTTP/1.1\r\nHost: x\r\nX: a\rb\r\n\r\n", 400),
+    ("GET /a HTTP/1.1\r\nHost: x\r\nX: a\0b\r\n\r\n", 400),
+    ("GET /a HTTP/1.1\r\nHost: x\r\nX Y: a\r\n\r\n", 400),
+    ("GET /a HTTP/1.1\r\nHost: x\r\njunk\r\n\r\n", 400),
+    ("GET /a HTTP/1.1\r\n\r\n", 400),
+    ("GET /a HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", 400),
+    ("GET /%00 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    ("GET /a/../b HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    ("GET /%2e%2e/etc HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    ("GET /..%2fetc HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    ("GET  /a HTTP/1.1\r\nHost: x\r\n\r\n", 400), ("GET\t/a\tHTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    ("GET /a HTTP/2.0\r\nHost: x\r\n\r\n", 505), ("GET /a\r\n\r\n", 400),
+    ("CONNECT evil:443 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    ("GET /a HTTP/1.1\r\nHost: x\r\nExpect: magic\r\n\r\n", 417),
+  ])
+  func refuses(_ text: String, _ status: Int) {
+    for size in [1, 5, Int.max] {
+      let (requests, error) = parse(text, size: size)
+      #expect(
+        requests.isEmpty && error?.status == status, "\(text) by \(size): \(requests), \(String(describing: error))")
+    }
+  }
+
+  @Test func headsAreLimited() {
+    let long = "GET /a HTTP/1.1\r\nHost: x\r\nX: " + String(repeating: "a", count: 1 << 20)
+    #expect(parse(long, size: 4096).1?.status == 431)
+    let many = "GET /a HTTP/1.1\r\nHost: x\r\n" + String(repeating: "X: a\r\n", count: 1000) + "\r\n"
+    #expect(parse(many, size: 4096).1?.status == 431)
+  }
+}

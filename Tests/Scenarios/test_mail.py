@@ -1,0 +1,164 @@
+"""Mail through the built binary, with other people's clients, read back over REST byte for byte."""
+import json
+import os
+import shutil
+import smtplib
+import subprocess
+import tarfile
+import time
+import unittest
+
+from service import LIMIT, Service, wait_for
+
+CORPUS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "..", "shared", "corpus")
+
+
+def normalised(raw):
+    """As a client has to send it: CRLF line ends, no mbox line, no bare CR."""
+    if raw.startswith(b"From "):
+        raw = raw[raw.index(b"\n") + 1:]
+    lines = raw.replace(b"\r\n", b"\n").replace(b"\r", b"").split(b"\n")
+    if lines and lines[-1] == b"":
+        lines.pop()
+    return b"\r\n".join(lines) + b"\r\n"
+
+
+def dot_stuffed(content):
+    return b"\r\n".join(b"." + line if line.startswith(b".") else line for line in content.split(b"\r\n"))
+
+
+class MailTests(unittest.TestCase):
+    def send(self, service, content, recipients=("alice@example.com",), sender="bob@other.org"):
+        """By hand, so that the bytes are exactly these."""
+        with smtplib.SMTP(*service.smtp, timeout=LIMIT) as client:
+            client.ehlo("client.other.org")
+            self.assertEqual(client.mail(sender)[0], 250)
+            for recipient in recipients:
+                self.assertEqual(client.rcpt(recipient)[0], 250)
+            client.putcmd("data")
+            self.assertEqual(client.getreply()[0], 354)
+            client.send(dot_stuffed(content) + b".\r\n")
+            code, text = client.getreply()
+            self.assertEqual(code, 250, text)
+            return text.decode().split()[-1]
+
+    def test_a_message_arrives_byte_for_byte(self):
+        with Service() as service:
+            token = service.add_user("alice@example.com")
+            service.start()
+            content = (b"From: Bob <bob@other.org>\r\nTo: alice@example.com\r\nSubject: dots\r\nMessage-ID: <m1@other.org>\r\n\r\n"
+                       b".\r\n..two\r\n.three\r\n" + bytes(range(128, 256)) + b"\r\n" + b"x" * 30000 + b"\r\n\r\n")
+            name = self.send(service, content)
+            message = wait_for("the message", lambda: service.messages(token))[0]
+            self.assertEqual(message["id"], name)
+            self.assertEqual((message["subject"], message["messageId"]), ("dots", "m1@other.org"))
+            raw = service.raw(message["id"], token)
+            self.assertTrue(raw.endswith(content), raw[:400])
+            trace = raw[:-len(content)].decode()
+            self.assertTrue(trace.startswith("Return-Path: <bob@other.org>\r\n"), trace)
+            self.assertEqual(trace.count("Received:"), 1, trace)
+            self.assertIn("from client.other.org ([127.0.0.1])", trace)
+            for word in (name, "<m1@other.org>"):
+                # Read while the service runs, from another process.
+                timeline = service.command("trace", word, "--json")
+                self.assertEqual(timeline.returncode, 0, timeline.stderr)
+                events = [(e["event"], e["stage"]) for e in json.loads(timeline.stdout)["events"]]
+                self.assertEqual(events, [("accepted", ""), ("done", "validate"), ("done", "store")])
+            status, body = service.get("/readyz")
+            self.assertEqual((status, json.loads(body)["ready"]), (200, True))
+            self.assertEqual(service.stop(), 0)
+
+    def test_several_recipients_get_one_each(self):
+        with Service() as service:
+            tokens = [service.add_user(f"user{n}@example.com") for n in range(5)]
+            service.start()
+            self.send(service, b"Subject: all\r\n\r\nhello\r\n", [f"user{n}@example.com" for n in range(5)])
+            for token in tokens:
+                wait_for("the message", lambda: service.messages(token))
+                self.assertEqual(len(service.messages(token)), 1)
+
+    def test_swaks_and_smtp_source(self):
+        with Service() as service:
+            token = service.add_user("alice@example.com")
+            service.start()
+            address = "%s:%d" % service.smtp
+            swaks = subprocess.run(
+                ["swaks", "--server", address, "--from", "a@other.org", "--to", "alice@example.com", "--header", "Subject: swaks", "--body", "by swaks"],
+                capture_output=True, text=True, timeout=LIMIT)
+            self.assertEqual(swaks.returncode, 0, swaks.stdout + swaks.stderr)
+            tool = shutil.which("smtp-source", path=os.environ["PATH"] + ":/usr/sbin")
+            source = subprocess.run(
+                [tool, "-s", "10", "-m", "300", "-l", "10240", "-f", "a@other.org", "-t", "alice@example.com", "inet:" + address],
+                capture_output=True, text=True, timeout=LIMIT)
+            self.assertEqual(source.returncode, 0, source.stderr)
+            wait_for("301 messages", lambda: len(service.messages(token)) == 301)
+            lag = json.loads(service.command("lag", "--json").stdout)
+            self.assertEqual({t["records"] for t in lag["topics"]}, {0})
+
+    def test_what_is_refused(self):
+        with Service(settings=["gateways.smtp.max-message-size=64KiB"]) as service:
+            token = service.add_user("alice@example.com")
+            service.start()
+            with smtplib.SMTP(*service.smtp, timeout=LIMIT) as client:
+                client.ehlo("c.org")
+                client.mail("a@b.org")
+                self.assertEqual(client.rcpt("nobody@example.com")[0], 550)
+                self.assertEqual(client.rcpt("someone@elsewhere.org")[0], 550)
+                self.assertEqual(client.rcpt("alice@example.com")[0], 250)
+                self.assertEqual(client.rcpt("postmaster@example.com")[0], 250)
+                client.rset()
+                self.assertEqual(client.docmd("MAIL FROM:<a@b.org> SIZE=100000")[0], 552)
+                client.mail("a@b.org")
+                client.rcpt("alice@example.com")
+                client.putcmd("data")
+                client.getreply()
+                client.send(b"Subject: smuggled\r\n\r\none\n.\nMAIL FROM:<x@y.z>\r\n.\r\n")
+                self.assertEqual(client.getreply()[0], 550)
+            self.assertEqual(service.get("/v1/messages", "0" * 64)[0], 401)
+            self.assertEqual(service.get("/v1/messages?limit=0", token)[0], 400)
+            self.assertEqual(service.get("/v1/messages/0190b3a1-7a4f-7000-8000-1234567890ab", token)[0], 404)
+            self.assertEqual(service.messages(token), [])
+
+    def test_a_corpus_of_real_mail(self):
+        if not os.path.isdir(CORPUS):
+            self.skipTest("no ../shared/corpus beside the repository: the SpamAssassin public corpus as tar.xz files")
+        limit = int(os.environ.get("CORPUS_LIMIT", "100000"))
+        sent = {}
+        with Service() as service:
+            token = service.add_user("alice@example.com")
+            service.start()
+            client = smtplib.SMTP(*service.smtp, timeout=LIMIT)
+            client.ehlo("corpus.other.org")
+            refused = []
+            for archive in sorted(os.listdir(CORPUS)):
+                if not archive.endswith(".tar.xz"):
+                    continue
+                with tarfile.open(os.path.join(CORPUS, archive)) as tar:
+                    for member in tar:
+                        if not member.isfile() or len(sent) >= limit:
+                            continue
+                        content = normalised(tar.extractfile(member).read())
+                        client.mail("corpus@other.org")
+                        client.rcpt("alice@example.com")
+                        client.putcmd("data")
+                        client.getreply()
+                        client.send(dot_stuffed(content) + b".\r\n")
+                        code, text = client.getreply()
+                        if code == 250:
+                            sent[text.decode().split()[-1]] = content
+                        else:
+                            refused.append((member.name, code, text))
+            client.quit()
+            self.assertEqual(refused, [])
+            dead = lambda: json.loads(service.command("dead", "list", "--json", "--limit", "100000").stdout)
+            wait_for("the corpus", lambda: len(service.messages(token)) + len(dead()["records"]) >= len(sent), 240)
+            letters = dead()
+            stored = {message["id"] for message in service.messages(token)}
+            self.assertEqual(len(stored) + len(letters["records"]), len(sent))
+            wrong = [name for name in stored if not service.raw(name, token).endswith(sent[name])]
+            print(f"corpus: {len(sent)} sent, {len(stored)} stored, {len(wrong)} changed, dead letters {letters['groups']}")
+            self.assertEqual(wrong, [])
+
+
+if __name__ == "__main__":
+    unittest.main()
