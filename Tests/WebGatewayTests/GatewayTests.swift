@@ -7,7 +7,8 @@ import WebGateway
 /// The gateway on a socket.
 @Suite(.timeLimit(.minutes(1))) struct GatewayTests {
   /// Sends `requests` on one connection, and returns everything that comes until the gateway closes it.
-  private func answers(_ requests: @Sendable (Mailboxes) -> String) async throws -> (text: String, mailboxes: Mailboxes) {
+  private func answers(_ requests: @Sendable (Mailboxes) -> String) async throws -> (text: String, mailboxes: Mailboxes)
+  {
     let mailboxes = try await Mailboxes()
     let loop = try EventLoop()
     defer { loop.stop() }
@@ -53,7 +54,8 @@ import WebGateway
     #expect(none.contains("\r\nWWW-Authenticate: Bearer realm=\"mailflow\"\r\n"))
     // Another reader might take the other one.
     let two = try await answers { mailboxes in
-      get("/v1/folders", "Authorization: Bearer \(mailboxes.alice.token)", "authorization: Bearer \(mailboxes.bob.token)")
+      get(
+        "/v1/folders", "Authorization: Bearer \(mailboxes.alice.token)", "authorization: Bearer \(mailboxes.bob.token)")
     }.text
     #expect(two.hasPrefix("HTTP/1.1 401 "))
   }
