@@ -1,3 +1,4 @@
+import Glibc
 import Pipeline
 
 /// A quick look at the body, for a list: the beginning of its text, and whether something is attached.
@@ -54,6 +55,13 @@ struct BodySketch {
     return String(words.joined(separator: " ").prefix(previewLength))
   }
 
+  private static func newline(_ bytes: UnsafeRawBufferPointer, _ start: Int) -> Int {
+    guard let base = bytes.baseAddress, let found = memchr(base + start, 10, bytes.count - start) else {
+      return bytes.count
+    }
+    return base.distance(to: UnsafeRawPointer(found))
+  }
+
   /// The parts between delimiter lines (RFC 2046 section 5.1.1); the last one need not be closed.
   static func split(_ body: Bytes, _ boundary: [UInt8], limit: Int) -> [Bytes] {
     let delimiter = Array("--".utf8) + boundary
@@ -61,7 +69,7 @@ struct BodySketch {
     body.withUnsafeBytes { bytes in
       var at = 0
       while at < bytes.count, starts.count <= limit {
-        let end = bytes[at...].firstIndex(of: 10) ?? bytes.count
+        let end = Self.newline(bytes, at)
         if bytes.count - at >= delimiter.count, bytes[at] == delimiter[0],
           bytes[at..<at + delimiter.count].elementsEqual(delimiter)
         {

@@ -55,6 +55,10 @@ public final class FolderContentStore: ContentStore {
 
   @concurrent
   private func read(_ reference: ContentReference) async throws -> Bytes {
+    // A path is made of it: nothing but a digest may become one.
+    guard Digest256(hex: reference.digest) != nil else {
+      throw StageError.permanent("content.missing", "“\(reference.digest.prefix(100))” is no SHA-256")
+    }
     let path = place(reference.digest).path
     let file = open(path, O_RDONLY | O_CLOEXEC)
     guard file >= 0 else {
