@@ -34,6 +34,7 @@ extension Command {
         folder: deployment.folder, names: (hasGateways ? ["gateways"] : []) + ["worker"] + isolated,
         log: ServiceLog.log(process: "supervisor")
       ) { listen in
+        try? deployment.publish(listening: listen)
         let addresses = listen.map { JSONValue.Member($0.gateway, .string($0.address)) }
         Console.out(
           JSONValue.object([

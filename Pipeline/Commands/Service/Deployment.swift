@@ -78,9 +78,12 @@ public struct Deployment: Sendable {
   }
 
   /// Leaves the topology in the data folder, for the children and for commands.
-  func publish() throws(ServiceError) {
+  ///
+  /// - Parameter listening: addresses that were taken: a gateway that has to be started again takes the same one.
+  func publish(listening: [(gateway: String, address: String)] = []) throws(ServiceError) {
     try DataFolder.write(text, to: folder.topology)
-    let lines = [file] + overrides.map { "\($0.path)=\($0.value)" }
+    let taken = listening.map { "gateways.\($0.gateway).listen='\($0.address)'" }
+    let lines = [file] + overrides.map { "\($0.path)=\($0.value)" } + taken
     try DataFolder.write(lines.joined(separator: "\n") + "\n", to: folder.arguments)
   }
 }
