@@ -2,7 +2,7 @@ public import Mail
 public import Network
 public import Pipeline
 
-/// Serves the REST API over HTTP/1.1 at one address.
+/// Serves `WebAPI` over HTTP/1.1 at one address.
 public final class WebGateway: Sendable {
   private let server: Server
 
@@ -13,28 +13,25 @@ public final class WebGateway: Sendable {
     _ options: WebGatewayOptions, loops: [EventLoop], store: MailStore,
     readiness: @escaping @Sendable () -> Readiness, log: Log
   ) throws(NetworkError) {
-    let service = RESTService(store: store, readiness: readiness)
+    let api = WebAPI(store: store, log: log, readiness: readiness)
     server = try Server(
       address: try SocketAddress(parsing: options.listen), loops: loops, maxConnections: options.maximumConnections
     ) { connection in
-      var session = HTTPSession { request in await Self.respond(request, service) }
+      var session = HTTPSession { request in await Self.respond(request, api) }
       await session.run(connection)
     }
   }
 
-  private static func respond(_ request: HTTPRequest, _ service: RESTService) async -> HTTPResponse {
-    let answer = await service.answer(
-      RESTService.Request(
-        request.method, request.path, query: request.query, token: token(request.field("Authorization"))))
-    return HTTPResponse(answer.status, fields: answer.fields, body: answer.body)
+  private static func respond(_ request: HTTPRequest, _ api: WebAPI) async -> HTTPResponse {
+    let response = await api.respond(
+      to: WebRequest(request.method, request.path, query: request.query, token: token(request)))
+    return HTTPResponse(response.status, fields: response.fields, body: Array(response.body))
   }
 
-  /// The token of `Bearer TOKEN` (RFC 6750 section 2.1); the scheme in any case.
-  private static func token(_ field: String?) -> String? {
-    guard let words = field?.split(separator: " "), words.count == 2, words[0].lowercased() == "bearer" else {
-      return nil
-    }
-    return String(words[1])
+  /// The bearer token; nil if there are two `Authorization` fields, of which others might take another.
+  private static func token(_ request: HTTPRequest) -> String? {
+    let fields = request.fields.filter { $0.name.lowercased() == "authorization" }
+    return fields.count == 1 ? WebRequest.token(authorization: fields[0].value) : nil
   }
 
   /// Where it listens; port 0 became the one that the system chose.

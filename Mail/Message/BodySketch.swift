@@ -1,3 +1,4 @@
+import Glibc
 import Pipeline
 
 /// A quick look at the body, for a list: the beginning of its text, and whether something is attached.
@@ -33,28 +34,32 @@ struct BodySketch {
         && (disposition["filename"] ?? type["name"]) != nil
     {
       hasAttachment = true
-    } else if preview.isEmpty, type.value == "text/plain" || type.value.isEmpty {
-      preview = Self.text(body, type["charset"], header.first("content-transfer-encoding")?.unfolded ?? [])
+    } else if preview.isEmpty, ["text/plain", "text/html", ""].contains(type.value) {
+      let encoding = header.first("content-transfer-encoding")?.unfolded ?? []
+      preview = Self.text(body, type["charset"], encoding, isHTML: type.value == "text/html")
     }
   }
 
-  private static func text(_ body: Bytes, _ charset: String?, _ encoding: [UInt8]) -> String {
-    let source = body[0..<min(previewSource, body.count)]
+  private static func text(_ body: Bytes, _ charset: String?, _ encoding: [UInt8], isHTML: Bool) -> String {
+    let source = body[0..<min(isHTML ? 4 * previewSource : previewSource, body.count)]
     let bytes: [UInt8]
     switch String(decoding: encoding, as: UTF8.self).lowercased() {
     case "base64": bytes = TransferCoding.base64(source)
     case "quoted-printable": bytes = TransferCoding.quotedPrintable(source, inHeader: false)
     default: bytes = Array(source)
     }
-    let decoded: String
-    switch HeaderText.Charset(charset ?? "utf-8") {
-    // The source was cut at a byte, so its last character may be a half one.
-    case .utf8: decoded = String(decoding: bytes, as: UTF8.self)
-    case .latin1: decoded = HeaderText.plain(bytes)
-    case nil: return ""
-    }
-    let words = HeaderText.sanitized(String(decoded.prefix(previewSource))).split(whereSeparator: \.isWhitespace)
+    // Without a charset it should be ASCII, and may be anything.
+    let decoded = charset.map { Charset($0)?.text(bytes) ?? "" } ?? HeaderText.plain(bytes)
+    let text = isHTML ? HTMLSketch.text(decoded) : decoded
+    let words = HeaderText.sanitized(text).split(whereSeparator: \.isWhitespace)
     return String(words.joined(separator: " ").prefix(previewLength))
+  }
+
+  private static func newline(_ bytes: UnsafeRawBufferPointer, _ start: Int) -> Int {
+    guard let base = bytes.baseAddress, let found = memchr(base + start, 10, bytes.count - start) else {
+      return bytes.count
+    }
+    return base.distance(to: UnsafeRawPointer(found))
   }
 
   /// The parts between delimiter lines (RFC 2046 section 5.1.1); the last one need not be closed.
@@ -64,7 +69,7 @@ struct BodySketch {
     body.withUnsafeBytes { bytes in
       var at = 0
       while at < bytes.count, starts.count <= limit {
-        let end = bytes[at...].firstIndex(of: 10) ?? bytes.count
+        let end = Self.newline(bytes, at)
         if bytes.count - at >= delimiter.count, bytes[at] == delimiter[0],
           bytes[at..<at + delimiter.count].elementsEqual(delimiter)
         {

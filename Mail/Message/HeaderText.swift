@@ -1,6 +1,6 @@
 /// Text of header fields for a person: encoded words (RFC 2047) and raw 8-bit bytes.
 public enum HeaderText {
-  /// Decodes encoded words in UTF-8, US-ASCII and ISO-8859-1; those in other charsets stay as they are written.
+  /// Decodes encoded words; those in a charset that the system does not know stay as they are written.
   ///
   /// Space between two encoded words is dropped (RFC 2047 section 6.2), and a character whose bytes were split between
   /// two words of one charset is put together, since many programs split there although they must not.
@@ -38,30 +38,10 @@ public enum HeaderText {
     return sanitized(output)
   }
 
-  enum Charset: Equatable {
-    case utf8
-    case latin1
-
-    init?(_ name: String) {
-      switch name.lowercased() {
-      case "utf-8", "utf8", "us-ascii", "ascii": self = .utf8
-      case "iso-8859-1", "iso8859-1", "latin1": self = .latin1
-      default: return nil
-      }
-    }
-
-    func text(_ bytes: [UInt8]) -> String {
-      switch self {
-      case .utf8: String(decoding: bytes, as: UTF8.self)
-      case .latin1: String(String.UnicodeScalarView(bytes.map { Unicode.Scalar($0) }))
-      }
-    }
-  }
-
-  /// UTF-8 if it is that (RFC 6532), else ISO-8859-1, which is what such mail mostly meant.
+  /// UTF-8 if it is that (RFC 6532), else Windows-1252, which is what such mail mostly meant.
   static func plain(_ bytes: some Collection<UInt8>) -> String {
     let bytes = Array(bytes)
-    return String(validating: bytes, as: UTF8.self) ?? Charset.latin1.text(bytes)
+    return String(validating: bytes, as: UTF8.self) ?? Charset.windows1252.text(bytes)
   }
 
   /// Control characters become spaces: nothing that reaches a screen or a JSON document may carry them.
@@ -84,7 +64,7 @@ public enum HeaderText {
 
 /// `=?charset?encoding?text?=` (RFC 2047 section 2).
 private struct EncodedWord {
-  let charset: HeaderText.Charset
+  let charset: Charset
   let decoded: [UInt8]
   /// The index behind it.
   let end: Int
@@ -110,7 +90,7 @@ private struct EncodedWord {
     let text = window[textStart..<at]
     // A language may follow the charset (RFC 2231 section 5).
     let name = window[(window.startIndex + 2)..<marks[0]].prefix { $0 != UInt8(ascii: "*") }
-    guard let charset = HeaderText.Charset(String(decoding: name, as: UTF8.self)) else { return nil }
+    guard let charset = Charset(String(decoding: name, as: UTF8.self)) else { return nil }
     switch window[marks[0] + 1] | 0x20 {
     case UInt8(ascii: "q"): decoded = TransferCoding.quotedPrintable(text, inHeader: true)
     case UInt8(ascii: "b"): decoded = TransferCoding.base64(text)

@@ -107,8 +107,7 @@ extension MailStore {
         (id: $0.int(0), hash: $0.optionalText(1))
       }
     }
-    let stored = found?.hash ?? Self.nobody ?? ""
-    let isRight = await Self.verify(password, stored)
+    let isRight = await Self.verify(password, found?.hash)
     guard isRight, let found, found.hash != nil, let address = EmailAddress(name, allowingUTF8: true) else {
       return nil
     }
@@ -183,15 +182,15 @@ extension MailStore {
     } catch { throw MailStoreError(error) }
   }
 
-  private static func verify(_ password: String, _ stored: String) async -> Bool {
+  private static func verify(_ password: String, _ stored: String?) async -> Bool {
     await withTaskExecutorPreference(passwordThreads) { await isPassword(password, stored) }
   }
 
   @concurrent private static func makeHash(_ password: String) async throws -> String {
     try PasswordHash.make(password)
   }
-  @concurrent private static func isPassword(_ password: String, _ stored: String) async -> Bool {
+  @concurrent private static func isPassword(_ password: String, _ stored: String?) async -> Bool {
     // Longer ones are never made, and only their first 1024 bytes would count.
-    password.utf8.count <= 1024 && PasswordHash.verify(password, stored)
+    password.utf8.count <= 1024 && PasswordHash.verify(password, stored ?? nobody ?? "")
   }
 }

@@ -66,6 +66,7 @@ public struct StoreStage: BatchStage {
     let deliveries = plans.flatMap(\.deliveries)
     let results: [DeliveryResult]
     do { results = try await store.store(deliveries) } catch { throw error.stageError }
+    count(results, context.metrics)
     var at = 0
     for index in plans.indices {
       let count = plans[index].deliveries.count
@@ -73,6 +74,17 @@ public struct StoreStage: BatchStage {
       at += count
     }
     return plans.map { $0.outcome(options) }
+  }
+
+  private func count(_ results: [DeliveryResult], _ metrics: Metrics) {
+    for result in results {
+      switch result {
+      case .stored: metrics.add("mailflow_mailbox_deliveries_total{result=\"stored\"}")
+      case .repeated: metrics.add("mailflow_mailbox_deliveries_total{result=\"repeated\"}")
+      case .overQuota: metrics.add("mailflow_mailbox_deliveries_total{result=\"over-quota\"}")
+      case .noMailbox: metrics.add("mailflow_mailbox_deliveries_total{result=\"no-mailbox\"}")
+      }
+    }
   }
 
   // MARK: Planning

@@ -37,6 +37,11 @@ import Testing
     let store = FolderContentStore(folder: folder.path + "/content")
     let missing = ContentReference(digest: String(repeating: "0", count: 64), size: 1)
     await #expect { try await store.get(missing) } throws: { ($0 as? StageError)?.kind == .permanent }
+    for digest in ["", "../../../etc/passwd", String(repeating: "A", count: 64)] {
+      await #expect { try await store.get(ContentReference(digest: digest, size: 1)) } throws: {
+        ($0 as? StageError)?.reason == "content.missing"
+      }
+    }
     let nowhere = FolderContentStore(folder: folder.path + "/a/b")
     await #expect { try await nowhere.put(Bytes("x")) } throws: {
       ($0 as? StageError)?.kind == .dependencyDown("content store")

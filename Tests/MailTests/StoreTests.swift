@@ -162,6 +162,36 @@ func newID() -> MessageID { MessageID(at: SystemClock.shared.now, random: System
     }
   }
 
+  @Test func aBatchThatFailsLeavesNothing() async throws {
+    try await withStore { store, folder in
+      let alice = try await store.addUser(address("alice@example.com")).user.mailbox
+      let bob = try await store.addUser(address("bob@example.com")).user.mailbox
+      try Database(path: folder.path + "/mail.db").execute("DELETE FROM folders WHERE user=1 AND role='junk'")
+      await #expect {
+        try await store.store([
+          delivery(store, alice, "A: b\r\n\r\n"), delivery(store, alice, "A: c\r\n\r\n", folder: .junk),
+        ])
+      } throws: { ($0 as? MailStoreError)?.kind == .damaged }
+      #expect(try await store.messages(of: alice, limit: 10).isEmpty)
+      #expect(try await store.user(alice.address)?.used == 0)
+      // It took nothing of others along, whether they shared its commit or not.
+      await withTaskGroup(of: Void.self) { group in
+        for index in 0..<40 {
+          group.addTask {
+            let isBad = index % 4 == 0
+            let results = try? await store.store([
+              delivery(store, isBad ? alice : bob, "A: \(index)\r\n\r\n"),
+              delivery(store, isBad ? alice : bob, "B: \(index)\r\n\r\n", folder: .junk),
+            ])
+            #expect((results == nil) == isBad)
+          }
+        }
+      }
+      #expect(try await store.messages(of: alice, limit: 100).isEmpty)
+      #expect(try await store.messages(of: bob, limit: 100).count == 60)
+    }
+  }
+
   @Test func contentIsKeptOnce() async throws {
     try await withStore { store, folder in
       let alice = try await store.addUser(address("alice@example.com")).user.mailbox

@@ -45,6 +45,16 @@ import Testing
     #expect(summary.hasAttachment)
   }
 
+  @Test(arguments: [
+    ("<html><head><title>T</title><style>p{a:b}</style></head><BODY>Hello&nbsp;<b>you</b>&#33;", "Hello you !"),
+    ("<!-- <p>no -->a&amp;b&lt;c&unknown;&#xZZ;&#1114112;", "a&b<c&unknown;&#xZZ;&#1114112;"),
+    ("a < b", "a b"), ("<p", ""), ("<", ""), ("&", "&"), ("<script>x", ""), ("<!--", ""), ("x<style>", "x"),
+    ("&#0;&#8238;x", "x"),
+  ])
+  func showsTheTextOfHTML(_ html: String, _ preview: String) {
+    #expect(MessageSummary(Bytes("Content-Type: text/html\r\n\r\n\(html)")).preview == preview)
+  }
+
   @Test func bombsAreBounded() {
     var nested = ""
     for level in 0..<1000 {

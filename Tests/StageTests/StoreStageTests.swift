@@ -38,8 +38,10 @@ import Testing
     let alice = try await harness.user("alice")
     let message = harness.message()
     let batch = [message, message]
-    let first = try await stage(harness).process(batch, harness.context("store"))
-    let second = try await stage(harness).process(batch, harness.context("store"))
+    let context = harness.context("store")
+    let first = try await stage(harness).process(batch, context)
+    let second = try await stage(harness).process(batch, context)
+    #expect(context.metrics.snapshot.map(\.value) == [3, 1])
     let copies = (first + second).compactMap { $0.forwarded.flatMap { StoredCopy($0) } }
     #expect(copies.count == 4)
     #expect(Set(copies).count == 1)

@@ -35,6 +35,8 @@ public final class FolderContentStore: ContentStore {
     // Touched and of the right size: nothing to write. A file of another size cannot be ours, and is replaced.
     var status = stat()
     if stat(path, &status) == 0, status.st_size == bytes.count, utimensat(AT_FDCWD, path, nil, 0) == 0 {
+      // Another process may have given it its name a moment ago, and not have synced that yet.
+      try Self.sync(parent)
       return reference
     }
     try create(folder, in: folder + "/..")
@@ -53,6 +55,10 @@ public final class FolderContentStore: ContentStore {
 
   @concurrent
   private func read(_ reference: ContentReference) async throws -> Bytes {
+    // A path is made of it: nothing but a digest may become one.
+    guard Digest256(hex: reference.digest) != nil else {
+      throw StageError.permanent("content.missing", "“\(reference.digest.prefix(100))” is no SHA-256")
+    }
     let path = place(reference.digest).path
     let file = open(path, O_RDONLY | O_CLOEXEC)
     guard file >= 0 else {

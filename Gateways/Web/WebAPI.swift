@@ -1,0 +1,119 @@
+public import Mail
+public import Pipeline
+
+/// The REST interface to mailboxes: one request in, one answer out, no sockets.
+///
+/// Whoever holds a user's token sees that user's mailbox and nothing else: what belongs to others looks like what does
+/// not exist. Errors are `application/problem+json`.
+public struct WebAPI: Sendable {
+  private let store: MailStore
+  private let log: Log
+  private let readiness: @Sendable () -> Readiness
+
+  /// The interface to `store`.
+  ///
+  /// - Parameter readiness: asked for each `GET /readyz`.
+  public init(
+    store: MailStore, log: Log,
+    readiness: @escaping @Sendable () -> Readiness = { Readiness(isReady: true, stages: []) }
+  ) {
+    self.store = store
+    self.log = log
+    self.readiness = readiness
+  }
+
+  /// Answers a request. Never throws: what goes wrong is an answer too.
+  public func respond(to request: WebRequest) async -> WebResponse {
+    let route = WebRoute(request.path)
+    var owner: Mailbox?
+    if route.isPrivate {
+      guard let token = request.token else { return Self.unauthorized("a bearer token is needed", challenge: "") }
+      do { owner = try await store.mailbox(token: token) } catch { return refused(error, request) }
+      guard owner != nil else {
+        return Self.unauthorized("nobody has this token", challenge: ", error=\"invalid_token\"")
+      }
+    }
+    guard route.exists else { return Self.notFound }
+    guard request.method == "GET" || request.method == "HEAD" else {
+      return .problem(
+        405, "Method not allowed", detail: "\(request.path.prefix(100)) takes GET and HEAD",
+        fields: [("Allow", "GET, HEAD")])
+    }
+    do throws(MailStoreError) {
+      switch (route, owner) {
+      case (.live, _): return .json(["live": true])
+      case (.ready, _): return readiness().response
+      case (.folders, let owner?):
+        return .json(["folders": .array(try await store.folders(of: owner).map { MailboxJSON.folder($0) })])
+      case (.messages, let owner?): return try await messages(request, owner)
+      case (.message(let id), let owner?):
+        return try await store.message(id, of: owner).map { .json(MailboxJSON.message($0)) } ?? Self.notFound
+      case (.raw(let id), let owner?):
+        return try await store.raw(id, of: owner).map { Self.raw($0, id) } ?? Self.notFound
+      default: return Self.notFound
+      }
+    } catch { return refused(error, request) }
+  }
+
+  private func messages(_ request: WebRequest, _ owner: Mailbox) async throws(MailStoreError) -> WebResponse {
+    let query: MessageQuery
+    do { query = try MessageQuery(request.query) } catch {
+      return .problem(error.status, error.title, detail: error.detail)
+    }
+    var cursor: MessageCursor?
+    if let text = query.cursor, !text.isEmpty {
+      guard let read = MessageCursor(text) else {
+        return .problem(400, "Bad request", detail: "cursor is not one that a list has given")
+      }
+      cursor = read
+    }
+    var folder: Int64?
+    if let text = query.folder {
+      // Those of the owner are few: looking for it among them tells one of another user from none in no way.
+      let mine = try await store.folders(of: owner)
+      guard let found = mine.first(where: { MailboxJSON.id($0.id) == text }) else {
+        return .problem(404, "Not found", detail: "there is no such folder")
+      }
+      folder = found.id
+    }
+    // One more than asked for says whether there is more.
+    let found = try await store.messages(of: owner, folder: folder, after: cursor, limit: query.limit + 1)
+    let page = found.prefix(query.limit)
+    let next = found.count > query.limit ? page.last?.cursor.description : nil
+    return .json(["messages": .array(page.map { MailboxJSON.message($0) }), "cursor": .optional(next)])
+  }
+
+  // MARK: Answers
+
+  private static let notFound = WebResponse.problem(404, "Not found", detail: "there is nothing here")
+
+  private static func unauthorized(_ detail: String, challenge: String) -> WebResponse {
+    .problem(
+      401, "Unauthorized", detail: detail, fields: [("WWW-Authenticate", "Bearer realm=\"mailflow\"\(challenge)")])
+  }
+
+  /// A message may hold anything: a browser that opens it must neither show it as a page nor run what is in it.
+  private static func raw(_ bytes: Bytes, _ id: MessageID) -> WebResponse {
+    WebResponse(
+      200, type: "message/rfc822",
+      fields: [
+        ("Content-Disposition", "attachment; filename=\"\(id).eml\""),
+        ("Content-Security-Policy", "sandbox; default-src 'none'"),
+      ], body: bytes)
+  }
+
+  /// The client learns that something is wrong; what it is, the log.
+  private func refused(_ error: MailStoreError, _ request: WebRequest) -> WebResponse {
+    log.write(
+      .error, "request failed", ("path", String(request.path.prefix(200))), ("kind", error.kind.rawValue),
+      ("error", error.description))
+    switch error.kind {
+    case .damaged: return .problem(500, "Internal server error", detail: "this cannot be read at the moment")
+    case .full: return .problem(507, "Insufficient storage", detail: "there is no room on the server")
+    default:
+      return .problem(
+        503, "Service unavailable", detail: "the mailboxes cannot be read at the moment", fields: [("Retry-After", "5")]
+      )
+    }
+  }
+}

@@ -1,0 +1,91 @@
+import Pipeline
+
+/// What a path names. Pure: whether it exists is another question.
+enum WebRoute: Sendable, Equatable {
+  case live
+  case ready
+  case folders
+  case messages
+  case message(MessageID)
+  case raw(MessageID)
+  /// Below `/v1`, and nothing there: said only to those who hold a token.
+  case nothing
+  /// Anywhere else.
+  case elsewhere
+
+  init(_ path: String) {
+    switch path {
+    case "/livez": self = .live
+    case "/readyz": self = .ready
+    default:
+      let segments = path.split(separator: "/", maxSplits: 8, omittingEmptySubsequences: false).dropFirst()
+      guard path.hasPrefix("/"), segments.first == "v1" else {
+        self = .elsewhere
+        return
+      }
+      let names = Array(segments.dropFirst())
+      switch (names.first, names.count) {
+      case ("folders", 1): self = .folders
+      case ("messages", 1): self = .messages
+      case ("messages", 2): self = MessageID(names[1]).map { .message($0) } ?? .nothing
+      case ("messages", 3) where names[2] == "raw": self = MessageID(names[1]).map { .raw($0) } ?? .nothing
+      default: self = .nothing
+      }
+    }
+  }
+
+  /// Whether a token is asked for.
+  var isPrivate: Bool {
+    switch self {
+    case .live, .ready, .elsewhere: false
+    case .folders, .messages, .message, .raw, .nothing: true
+    }
+  }
+
+  var exists: Bool { self != .nothing && self != .elsewhere }
+}
+
+/// The query of `GET /v1/messages`, checked.
+struct MessageQuery: Sendable, Equatable {
+  static let limits = 1...500
+  static let defaultLimit = 50
+
+  var folder: String?
+  var limit = defaultLimit
+  var cursor: String?
+
+  /// Why a query is refused: the status and what to say.
+  struct Refusal: Error, Equatable {
+    let status: Int
+    let title: String
+    let detail: String
+  }
+
+  /// Reads the pairs; a name that comes twice is refused, one that nobody knows is passed over.
+  init(_ pairs: [(name: String, value: String)]) throws(Refusal) {
+    var seen: [String] = []
+    for (name, value) in pairs where ["folder", "limit", "cursor", "q"].contains(name) {
+      guard !seen.contains(name) else { throw Self.bad("\(name) is given twice") }
+      seen.append(name)
+      switch name {
+      case "folder": folder = value
+      case "cursor": cursor = value
+      case "limit":
+        guard let number = Int(value), Self.limits.contains(number), value.utf8.allSatisfy({ (48...57).contains($0) })
+        else {
+          throw Self.bad("limit is a number from \(Self.limits.lowerBound) to \(Self.limits.upperBound)")
+        }
+        limit = number
+      default:
+        // Everything, when only some was asked for, would be a wrong answer.
+        guard value.isEmpty else {
+          throw Refusal(status: 501, title: "Not implemented", detail: "this server has no search index; leave out q")
+        }
+      }
+    }
+  }
+
+  private static func bad(_ detail: String) -> Refusal {
+    Refusal(status: 400, title: "Bad request", detail: detail)
+  }
+}

@@ -1,0 +1,80 @@
+import Mail
+import Network
+import Pipeline
+import Testing
+import WebGateway
+
+/// The gateway on a socket.
+@Suite(.timeLimit(.minutes(1))) struct GatewayTests {
+  /// Sends `requests` on one connection, and returns everything that comes until the gateway closes it.
+  private func answers(_ requests: @Sendable (Mailboxes) -> String) async throws -> (text: String, mailboxes: Mailboxes)
+  {
+    let mailboxes = try await Mailboxes()
+    let loop = try EventLoop()
+    defer { loop.stop() }
+    let options = WebGatewayOptions(
+      OptionValues(["listen": .text("127.0.0.1:0")], schema: WebGatewayOptions.schema))
+    let gateway = try WebGateway(
+      options, loops: [loop], store: mailboxes.store, readiness: { Readiness(isReady: true, stages: []) },
+      log: Log(clock: SystemClock.shared) { _ in })
+    try await gateway.start()
+    let request = requests(mailboxes)
+    let text = try await loop.run {
+      let connection = try await Connection.connect(to: gateway.address, on: loop)
+      try await connection.write(request)
+      try await connection.flush()
+      var all: [UInt8] = []
+      while let bytes = try await connection.read() { all += bytes }
+      return String(decoding: all, as: UTF8.self)
+    }
+    await gateway.shutdown(draining: .zero, deadline: .seconds(5))
+    return (text, mailboxes)
+  }
+
+  private func get(_ target: String, _ fields: String..., close: Bool = true) -> String {
+    let lines = ["GET \(target) HTTP/1.1", "Host: x"] + fields + (close ? ["Connection: close"] : [])
+    return lines.joined(separator: "\r\n") + "\r\n\r\n"
+  }
+
+  @Test func servesOverHTTP() async throws {
+    let (text, mailboxes) = try await answers { mailboxes in
+      let bearer = "Authorization: Bearer \(mailboxes.alice.token)"
+      return get("/v1/folders", bearer, close: false) + get("/v1/messages?limit=1", bearer, close: false)
+        + get("/v1/messages/\(mailboxes.alice.messages[3])/raw", bearer)
+    }
+    #expect(text.ranges(of: "HTTP/1.1 200 OK\r\n").count == 3)
+    #expect(text.contains(#""role":"inbox""#))
+    #expect(text.contains("\"id\":\"\(mailboxes.alice.messages[6])\""))
+    #expect(text.hasSuffix("\r\n\r\nReturn-Path: <s@x>\r\n" + Mailboxes.text(3)))
+  }
+
+  @Test func asksForOneToken() async throws {
+    let none = try await answers { _ in get("/v1/folders") }.text
+    #expect(none.hasPrefix("HTTP/1.1 401 "))
+    #expect(none.contains("\r\nWWW-Authenticate: Bearer realm=\"mailflow\"\r\n"))
+    // Another reader might take the other one.
+    let two = try await answers { mailboxes in
+      get(
+        "/v1/folders", "Authorization: Bearer \(mailboxes.alice.token)", "authorization: Bearer \(mailboxes.bob.token)")
+    }.text
+    #expect(two.hasPrefix("HTTP/1.1 401 "))
+  }
+
+  @Test func decodesTheTargetOnce() async throws {
+    let text = try await answers { mailboxes in
+      get("/v1/folders%2f..", "Authorization: Bearer \(mailboxes.alice.token)")
+    }.text
+    #expect(text.hasPrefix("HTTP/1.1 400 "))
+    let twice = try await answers { mailboxes in
+      get("/v1/messages/%252e%252e", "Authorization: Bearer \(mailboxes.alice.token)")
+    }.text
+    #expect(twice.hasPrefix("HTTP/1.1 404 "))
+  }
+
+  @Test func headHasNoBody() async throws {
+    let text = try await answers { _ in "HEAD /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" }.text
+    #expect(text.hasPrefix("HTTP/1.1 200 OK\r\n"))
+    #expect(text.contains("\r\nContent-Length: 13\r\n"))
+    #expect(text.hasSuffix("\r\n\r\n"))
+  }
+}

@@ -1,0 +1,60 @@
+import Foundation
+import Mail
+import Pipeline
+import Testing
+import WebGateway
+
+/// Two users with mail, and the interface to their mailboxes.
+final class Mailboxes: Sendable {
+  let folder: String
+  let store: MailStore
+  let api: WebAPI
+  let alice: (mailbox: Mailbox, token: String, messages: [MessageID])
+  let bob: (mailbox: Mailbox, token: String, messages: [MessageID])
+
+  init() async throws {
+    let folder = NSTemporaryDirectory() + "mailflow-\(UUID().uuidString)"
+    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    let store = MailStore(folder: folder, mode: .inline)
+    self.folder = folder
+    self.store = store
+    api = WebAPI(store: store, log: Log(clock: SystemClock.shared) { _ in })
+    alice = try await Self.user("alice", count: 7, store)
+    bob = try await Self.user("bob", count: 2, store)
+  }
+
+  deinit { try? FileManager.default.removeItem(atPath: folder) }
+
+  static func text(_ index: Int) -> String {
+    "From: \"S\u{1}\" <s@x>\r\nSubject: =?utf-8?q?N=C2=B0?= \(index) \"\\\r\nMessage-ID: <\(index)@x>\r\n\r\nHello \(index)\r\n"
+  }
+
+  private static func user(
+    _ name: String, count: Int, _ store: MailStore
+  ) async throws -> (mailbox: Mailbox, token: String, messages: [MessageID]) {
+    let address = try #require(EmailAddress("\(name)@example.com"))
+    let mailbox = try await store.addUser(address).user.mailbox
+    let token = try #require(await store.addToken("test", for: address))
+    var ids: [MessageID] = []
+    for index in 0..<count {
+      let id = MessageID(at: SystemClock.shared.now, random: SystemRandom())
+      let bytes = Bytes(text(index))
+      _ = try await store.store([
+        Delivery(
+          mailbox: mailbox, folder: index == 0 ? .junk : .inbox, id: id, prefix: Bytes("Return-Path: <s@x>\r\n"),
+          content: try await store.prepare(bytes), summary: MessageSummary(bytes), flags: index == 1 ? .seen : [],
+          received: Timestamp(milliseconds: Int64(index) * 1000))
+      ])
+      ids.append(id)
+    }
+    return (mailbox, token, ids)
+  }
+
+  func get(
+    _ path: String, _ query: [(name: String, value: String)] = [], token: String? = nil, method: String = "GET"
+  ) async throws -> (response: WebResponse, json: [String: Any]) {
+    let response = await api.respond(to: WebRequest(method, path, query: query, token: token ?? alice.token))
+    let json = try? JSONSerialization.jsonObject(with: Data(response.body)) as? [String: Any]
+    return (response, json ?? [:])
+  }
+}
