@@ -7,7 +7,8 @@ extension Command {
       "trace", "Shows the timeline of one message: accepted, every hop, every retry and why, where it is now.",
       examples: [("mailflow trace 0190b3a1-7a4f-7000-8000-1234567890ab", "By the id that the SMTP reply gave.")],
       options: Deployment.options + [
-        .flag("json", "Prints JSON."), .flag("all", "Every message on its way or ended and still kept; a line of JSON each."),
+        .flag("json", "Prints JSON."),
+        .flag("all", "Every message on its way, or ended and still kept: a line of JSON each."),
       ],
       positionals: [.optional("ID", "Our id, or a Message-ID with or without angle brackets.")]
     ) { arguments in
