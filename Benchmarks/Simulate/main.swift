@@ -14,7 +14,7 @@ var crashes = 0
 var bad: [Simulation.Report] = []
 var fingerprint: UInt64 = 0
 for seed in first..<(first + count) {
-  let report = Simulation.run(Simulation.Configuration(seed: seed) { MemoryBroker(clock: $0) })
+  let report = Simulation.run(.embedded(seed: seed))
   schedules.insert(report.fingerprint)
   choices += report.choices
   crashes += report.crashes

@@ -1,3 +1,4 @@
+import EmbeddedBroker
 public import Pipeline
 import Synchronization
 
@@ -19,11 +20,22 @@ public struct Simulation: Sendable {
     public var defect = MortalBroker.Defect.none
     /// Makes the broker that outlives the crashes.
     public var broker: @Sendable (any PipelineClock) async throws -> any Broker
+    /// What a process that starts sees of that broker.
+    public var connect: @Sendable (any Broker) throws -> any Broker = { $0 }
 
     /// A run of `seed` on the broker that `broker` makes.
     public init(seed: UInt64, broker: @escaping @Sendable (any PipelineClock) async throws -> any Broker) {
       self.seed = seed
       self.broker = broker
+    }
+
+    /// A run of `seed` on the embedded broker's own code, in a database in memory.
+    public static func embedded(seed: UInt64) -> Configuration {
+      var configuration = Configuration(seed: seed) { clock in
+        try EmbeddedBroker.inMemory(clock: clock) { await Task.yield() }
+      }
+      configuration.connect = { broker in try (broker as? EmbeddedBroker)?.sibling() ?? broker }
+      return configuration
     }
   }
 
@@ -162,7 +174,8 @@ private final class World: Sendable {
 
   private func processes(_ broker: any Broker) async {
     while !isOver {
-      let process = MortalBroker(broker, defect: configuration.defect)
+      guard let connection = try? configuration.connect(broker) else { return }
+      let process = MortalBroker(connection, defect: configuration.defect)
       let topology = state.withLock { state in
         state.process = process
         return topologies[state.topology]
