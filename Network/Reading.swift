@@ -5,7 +5,8 @@ extension Connection {
   /// Bytes that were read and not consumed.
   public var buffered: Int { tail - head }
 
-  /// Whether the peer has said that it sends nothing more, perhaps behind bytes that still wait to be read.
+  /// Whether the peer has said that it sends nothing more, perhaps behind bytes that still wait to be read, or has reset
+  /// the connection.
   public var peerHasClosed: Bool { sawClose || atEnd }
 
   /// Limits all reads from now on to `total` together, whatever `readTimeout` allows each; nil takes the limit away.
@@ -102,7 +103,9 @@ extension Connection {
           atEnd = true
           releaseBuffer()
           return false
-        case .failed(let error): throw error
+        case .failed(let error):
+          sawClose = true  // a reset comes as an error, not as an end
+          throw error
         case .wantsWrite:
           isWritable = false
           try await wait(.reading, for: .write, until: deadline, operation: .read)

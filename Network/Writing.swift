@@ -81,7 +81,9 @@ extension Connection {
       }
       switch progress {
       case .done(let count): return count
-      case .failed(let error): throw error
+      case .failed(let error):
+        sawClose = true
+        throw error
       case .end: throw .closed
       case .wantsWrite:
         isWritable = false

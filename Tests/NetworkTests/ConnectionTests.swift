@@ -143,6 +143,29 @@ import Testing
     }
   }
 
+  /// A server that closes on bytes that it has not read resets the connection: an error, and an end too.
+  @Test func aResetIsAnEnd() async throws {
+    let isRead = Event<Void>()
+    let handler: Server.Handler = { connection in
+      _ = try? await connection.fill()
+      isRead.send(())
+      connection.close()
+    }
+    try await withServer(handler: handler) { loop, server in
+      let client = try await Connection.connect(to: server.address, on: loop)
+      defer { client.close() }
+      try await client.write([UInt8](repeating: 65, count: 100_000))
+      _ = await isRead.next()
+      let error = await caught { () async throws(NetworkError) in
+        while true {
+          try await client.write([UInt8](repeating: 65, count: 100_000))
+        }
+      }
+      #expect(error?.description.contains("write failed") == true)
+      #expect(client.peerHasClosed)
+    }
+  }
+
   @Test func aLimitOnAllReadsHoldsThoughBytesKeepComing() async throws {
     let result = Event<NetworkError?>()
     let handler: Server.Handler = { connection in
