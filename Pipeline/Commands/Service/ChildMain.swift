@@ -108,7 +108,8 @@ struct ChildMain {
     while quiet < 5, !Termination.hasCome {
       do { try await clock.sleep(for: .seconds(1)) } catch { return }
       let report = try? await LagReport.take(deployment.topology, broker: broker, clock: clock)
-      let waiting = report?.rows.filter { $0.kind == .suspect && part.stages.contains($0.stage) }.reduce(0) { $0 + $1.records } ?? 1
+      let waiting =
+        report?.rows.filter { $0.kind == .suspect && part.stages.contains($0.stage) }.reduce(0) { $0 + $1.records } ?? 1
       quiet = waiting == 0 ? quiet + 1 : 0
     }
   }
