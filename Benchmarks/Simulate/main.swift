@@ -10,6 +10,7 @@ let count = max(1, arguments.dropFirst().first ?? 1000)
 
 var schedules: Set<UInt64> = []
 var choices = 0
+var steps = 0
 var crashes = 0
 var bad: [Simulation.Report] = []
 var fingerprint: UInt64 = 0
@@ -17,6 +18,7 @@ for seed in first..<(first + count) {
   let report = Simulation.run(.embedded(seed: seed))
   schedules.insert(report.fingerprint)
   choices += report.choices
+  steps += report.steps
   crashes += report.crashes
   fingerprint = fingerprint &* 31 &+ report.fingerprint
   if !report.violations.isEmpty {
@@ -26,6 +28,6 @@ for seed in first..<(first + count) {
   if count > 10_000, (seed - first + 1) % 10_000 == 0 { print("… \(seed - first + 1) seeds, \(bad.count) bad") }
 }
 print(
-  "simulate first=\(first) seeds=\(count) distinct=\(schedules.count) choices=\(choices / Int(count)) "
+  "simulate first=\(first) seeds=\(count) distinct=\(schedules.count) choices=\(choices / Int(count)) steps=\(steps / Int(count)) "
     + "crashes=\(crashes) bad=\(bad.count) fingerprint=\(fingerprint)")
 exit(bad.isEmpty ? 0 : 1)

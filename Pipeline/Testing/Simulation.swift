@@ -88,6 +88,7 @@ public struct Simulation: Sendable {
       root.cancel()
       world.giveUp()
     }
+    if executor.strays > 0 { world.note("\(executor.strays) jobs came from another thread") }
     return world.report(
       steps: executor.steps, choices: executor.choices, schedule: executor.fingerprint, isStuck: isStuck)
   }
@@ -238,6 +239,8 @@ private final class World: Sendable {
     service?.drain()
     state.withLock { $0.process }?.kill()
   }
+
+  func note(_ violation: String) { state.withLock { $0.violations.append(violation) } }
 
   /// The run is stuck: what has ended so far is the verdict.
   func giveUp() { state.withLock { $0.topology = -1 } }

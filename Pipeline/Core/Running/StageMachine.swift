@@ -111,6 +111,8 @@ struct StageMachine {
   private(set) var isDraining = false
   private var fastActive = 0
   private var slowActive = 0
+  /// Nothing has to be looked at before; may be too early, never too late. `tick` makes it exact.
+  private(set) var nextMoment = Timestamp.distantFuture
 
   init(settings: Topology.StageSettings, disposer: Disposer, batchLimit: Int?, prefetch: Int) {
     self.settings = settings
@@ -138,12 +140,17 @@ struct StageMachine {
   private mutating func place(_ item: Item, at now: Timestamp) {
     if item.lane == .slow {
       if detached[item.message.id] != nil { bind(item) } else { slowReady.push(item) }
-    } else if let due = item.again ?? item.due, due > now {
-      delayed.append(item)
-      partitions[item.partition]?.delayed += 1
+    } else if let due = item.due, due > now {
+      delay(item, until: due)
     } else {
       enqueue(item)
     }
+  }
+
+  private mutating func delay(_ item: Item, until due: Timestamp) {
+    delayed.append(item)
+    partitions[item.partition]?.delayed += 1
+    nextMoment = min(nextMoment, due)
   }
 
   private mutating func enqueue(_ item: Item) {
@@ -196,6 +203,7 @@ struct StageMachine {
     nextRun += 1
     let run = Run(id: nextRun, items: items, started: now, deadline: now + settings.timeout, isSlow: slow)
     runs[run.id] = run
+    nextMoment = min(nextMoment, moment(of: run))
     if slow { slowActive += 1 } else { fastActive += 1 }
     return run
   }
@@ -213,7 +221,14 @@ struct StageMachine {
     for result in results {
       if case .failure(let error) = result.result, case .dependencyDown = error.kind { dependencyDown = error }
     }
-    if let dependencyDown { circuit.failed(dependencyDown.message, at: now) } else { _ = circuit.passed() }
+    if let dependencyDown {
+      circuit.failed(dependencyDown.message, at: now)
+    } else if run.cancellation == nil || run.cancellation == .timeout {
+      circuit.passed()
+    } else {
+      circuit.abandoned(at: now)
+    }
+    if let probeAt = circuit.probeAt { nextMoment = min(nextMoment, probeAt) }
     for (item, result) in zip(run.items, results) { finish(item, run, result, at: now) }
   }
 
@@ -236,8 +251,7 @@ struct StageMachine {
     } else if settings.order == .strict, let again = retryInPlace(item, result.result, at: now) {
       item.progress = .waiting
       item.again = again
-      delayed.append(item)
-      partitions[item.partition]?.delayed += 1
+      delay(item, until: again)
     } else {
       item.progress = .done(result.outputs)
       freeKey(of: item)
@@ -336,9 +350,10 @@ struct StageMachine {
 
   // MARK: Time passes
 
-  /// When something has to be looked at; nil: nothing is waiting for time.
-  var isWaitingForTime: Bool {
-    !runs.isEmpty || !delayed.isEmpty || circuit.probeAt != nil && !(ready.isEmpty && slowReady.isEmpty)
+  /// When this run has to be looked at again, unless it ends before.
+  private func moment(of run: Run) -> Timestamp {
+    let end = run.cancellation == nil ? run.deadline : .distantFuture
+    return mayMoveAside(run) ? min(end, run.started + settings.slowAfter) : end
   }
 
   /// Cancels what is past its time, moves what is slow aside, releases what is due.
@@ -356,6 +371,9 @@ struct StageMachine {
         if item.again != nil { ready.push(item) } else { enqueue(item) }
       }
     }
+    nextMoment = runs.values.reduce(.distantFuture) { min($0, moment(of: $1)) }
+    for item in delayed { if let due = item.again ?? item.due { nextMoment = min(nextMoment, due) } }
+    if let probeAt = circuit.probeAt, probeAt > now { nextMoment = min(nextMoment, probeAt) }
   }
 
   /// Order forbids it to be overtaken, and a batch has no single message that is slow.

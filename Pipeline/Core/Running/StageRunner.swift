@@ -72,6 +72,11 @@ public final class StageRunner: Sendable {
     var machine: StageMachine
     var suspects: Set<MessageID>
     var published = StageState.starting
+    /// When time is looked at next.
+    var watchedUntil = Timestamp.distantPast
+
+    /// Whether time has to be looked at sooner than it will be.
+    var isWatchedTooLate: Bool { machine.nextMoment < watchedUntil }
   }
   private let state: Mutex<State>
   private let fetchMayGoOn = Signal()
@@ -200,7 +205,12 @@ public final class StageRunner: Sendable {
           state.machine.pullerStarted()
           return true
         }) {
-          group.addTask(executorPreference: environment.stageExecutor) { await self.pull() }
+          // A preference of nil is not the same as none: in optimised code it leads to the global pool.
+          if let executor = environment.stageExecutor {
+            group.addTask(executorPreference: executor) { await self.pull() }
+          } else {
+            group.addTask { await self.pull() }
+          }
         }
         await pullersWanted.wait()
       }
@@ -274,15 +284,15 @@ public final class StageRunner: Sendable {
           ("partition", "\(record.topicPartition)"), ("offset", "\(record.offset)"), ("version", "\(version)"))
       }
     }
-    let changes = state.withLock { state in
+    let (changes, isWatchedTooLate) = state.withLock { state in
       state.machine.add(items, at: now)
-      return state.machine.pauseChanges()
+      return (state.machine.pauseChanges(), state.isWatchedTooLate)
     }
     try? await consumer.pause(changes.pause + blocked)
     try? await consumer.resume(changes.resume)
     if items.contains(where: { $0.done != nil }) { somethingIsDone.raise() }
     pullersWanted.raise()
-    timeMatters.raise()
+    if isWatchedTooLate { timeMatters.raise() }
   }
 
   private enum Decoded {
@@ -362,11 +372,14 @@ public final class StageRunner: Sendable {
   // MARK: Working
 
   private func pull() async {
-    while let run = state.withLock({ state -> StageMachine.Run? in
-      let run = state.machine.take(at: environment.clock.now)
-      if run == nil { state.machine.pullerEnded() }
-      return run
+    while let (run, isWatchedTooLate) = state.withLock({ state -> (StageMachine.Run, Bool)? in
+      guard let run = state.machine.take(at: environment.clock.now) else {
+        state.machine.pullerEnded()
+        return nil
+      }
+      return (run, state.isWatchedTooLate)
     }) {
+      if isWatchedTooLate { timeMatters.raise() }
       // Others may be needed beside this one: each that starts brings the next.
       if state.withLock({ $0.machine.wantsPuller(at: environment.clock.now) }) { pullersWanted.raise() }
       if case .alone(_, let gate) = mode {
@@ -403,13 +416,14 @@ public final class StageRunner: Sendable {
     let outputs = zip(run.items, results).map { item, result in
       (result: result, outputs: records(of: result, item, run, ended))
     }
-    let (wasClosed, isClosed, isDraining) = state.withLock { state in
+    let (before, after, isDraining, isWatchedTooLate) = state.withLock { state in
       let before = state.machine.circuit.state
       state.machine.finish(run, outputs, at: ended)
-      return (before == .closed, state.machine.circuit.state, state.machine.isDraining)
+      return (before, state.machine.circuit.state, state.machine.isDraining, state.isWatchedTooLate)
     }
     for ticket in tickets { environment.journal?.end(ticket) }
-    tellCircuit(wasClosed, isClosed)
+    tellCircuit(before, after)
+    if isWatchedTooLate { timeMatters.raise() }
     somethingIsDone.raise()
     if isDraining { fetchMayGoOn.raise() }
   }
@@ -449,18 +463,16 @@ public final class StageRunner: Sendable {
     }
   }
 
-  private func tellCircuit(_ wasClosed: Bool, _ now: Circuit.State) {
-    switch now {
+  private func tellCircuit(_ before: Circuit.State, _ after: Circuit.State) {
+    guard before != after else { return }
+    switch after {
     case .closed:
-      guard !wasClosed else { return }
       log.write(.info, "circuit closed")
       publish(.running)
       pullersWanted.raise()
-      timeMatters.raise()
     case .open(_, let reason, _):
-      if wasClosed { log.write(.warning, "circuit open", ("reason", reason)) }
+      if before == .closed { log.write(.warning, "circuit open", ("reason", reason)) }
       publish(.circuitOpen(reason: reason))
-      timeMatters.raise()
     case .probing: break
     }
   }
@@ -481,7 +493,6 @@ public final class StageRunner: Sendable {
       guard await settled(settlement, consumer) else { return }
       fetchMayGoOn.raise()
       pullersWanted.raise()
-      timeMatters.raise()
     }
   }
 
@@ -507,19 +518,20 @@ public final class StageRunner: Sendable {
 
   // MARK: Time
 
-  /// How late a time-out, a retry or a slow message may be noticed.
+  /// How late a time-out, a retry or a slow message may be noticed: they are looked at together.
   private static let tick = Duration.milliseconds(50)
 
   private func watchTime(_ consumer: any Consumer, _ hasEnded: @Sendable () -> Bool) async {
+    let clock = environment.clock
     while !hasEnded(), !Task.isCancelled {
-      guard state.withLock({ $0.machine.isWaitingForTime }) else {
-        await timeMatters.wait()
-        continue
+      let moment = state.withLock { state in
+        state.watchedUntil = max(state.machine.nextMoment, clock.now + Self.tick)
+        return state.watchedUntil
       }
-      do { try await environment.clock.sleep(for: Self.tick) } catch { return }
-      let now = environment.clock.now
+      // Woken before by whatever has to be looked at sooner, and at the end.
+      guard await clock.sleep(until: moment, or: timeMatters) else { continue }
       let changes = state.withLock { state in
-        state.machine.tick(at: now)
+        state.machine.tick(at: clock.now)
         return state.machine.pauseChanges()
       }
       if !changes.pause.isEmpty { try? await consumer.pause(changes.pause) }
