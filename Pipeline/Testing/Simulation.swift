@@ -112,6 +112,8 @@ private final class World: Sendable {
     var ended: [MessageID: [String]] = [:]
     var tries: [String: Int] = [:]
     var topology = 0
+    /// The verdict can be spoken: nothing is started again.
+    var isOver = false
   }
   let state = Mutex(State())
 
@@ -164,7 +166,7 @@ private final class World: Sendable {
   /// Kills the process between two steps; the next one may run another topology.
   func crash() {
     let process = state.withLock { state -> MortalBroker? in
-      guard let process = state.process else { return nil }
+      guard !state.isOver, let process = state.process else { return nil }
       state.crashes += 1
       state.topology = Int(random.next() % UInt64(topologies.count))
       state.log.append("crash at \(clock.now.milliseconds), topology \(state.topology)")
@@ -233,7 +235,7 @@ private final class World: Sendable {
     let service = state.withLock { state in
       state.ended = ended
       state.isSent = true
-      state.topology = -1
+      state.isOver = true
       return state.service
     }
     service?.drain()
@@ -243,9 +245,9 @@ private final class World: Sendable {
   func note(_ violation: String) { state.withLock { $0.violations.append(violation) } }
 
   /// The run is stuck: what has ended so far is the verdict.
-  func giveUp() { state.withLock { $0.topology = -1 } }
+  func giveUp() { state.withLock { $0.isOver = true } }
 
-  private var isOver: Bool { state.withLock { $0.topology < 0 } }
+  private var isOver: Bool { state.withLock { $0.isOver } }
 
   /// How many records tell of an end.
   private func endingCount(_ broker: any Broker) async throws -> Int64 {
