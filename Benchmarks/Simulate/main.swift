@@ -2,7 +2,8 @@ import Glibc
 import Pipeline
 import PipelineTesting
 
-// simulate [FIRST] [COUNT]: runs seeds and prints what came out; the same arguments print the same lines, always.
+// simulate [FIRST] [COUNT]: runs seeds and prints what came out; the same arguments print the same lines, always. A
+// single seed also prints what happened in it.
 
 let arguments = CommandLine.arguments.dropFirst().compactMap { UInt64($0) }
 let first = arguments.first ?? 1
@@ -21,6 +22,7 @@ for seed in first..<(first + count) {
   steps += report.steps
   crashes += report.crashes
   fingerprint = fingerprint &* 31 &+ report.fingerprint
+  if count == 1 { for line in report.log { print("  \(line)") } }
   if !report.violations.isEmpty {
     bad.append(report)
     print("seed \(seed): \(report.violations.joined(separator: "; "))")

@@ -484,7 +484,11 @@ public final class StageRunner: Sendable {
 
   private func settle(_ consumer: any Consumer, _ hasEnded: @Sendable () -> Bool) async {
     while !hasEnded() {
-      guard let settlement = state.withLock({ $0.machine.takeSettlement(limit: Self.settleLimit) }) else {
+      let (next, isWatchedTooLate) = state.withLock { state in
+        (state.machine.takeSettlement(limit: Self.settleLimit), state.isWatchedTooLate)
+      }
+      if isWatchedTooLate { timeMatters.raise() }
+      guard let settlement = next else {
         if state.withLock({ $0.machine.isDraining && $0.machine.isIdle }) { return }
         if Task.isCancelled { return }
         await somethingIsDone.wait()
@@ -519,7 +523,7 @@ public final class StageRunner: Sendable {
   // MARK: Time
 
   /// How late a time-out, a retry or a slow message may be noticed: they are looked at together.
-  private static let tick = Duration.milliseconds(50)
+  private static let tick = Duration.milliseconds(5)
 
   private func watchTime(_ consumer: any Consumer, _ hasEnded: @Sendable () -> Bool) async {
     let clock = environment.clock
