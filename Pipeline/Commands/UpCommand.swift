@@ -69,10 +69,11 @@ extension Command {
     return try supervisor.run()
   }
 
-  /// The processes of a part: the sockets in one, the stages in another, and one for each stage that is to be alone.
+  /// The processes of a part: the sockets in one, the stages in another (which also empties stages that are gone), and
+  /// one for each stage that is to be alone.
   private static func children(of topology: Topology, _ part: DeploymentPart) -> [String] {
     let isolated = part.stages.filter { topology[flow: $0.flow]?[$0.stage]?.isolate == true }
-    return (part.gateways.isEmpty ? [] : ["gateways"]) + (isolated.count < part.stages.count ? ["worker"] : [])
+    return (part.gateways.isEmpty ? [] : ["gateways"]) + (part.stages.isEmpty ? [] : ["worker"])
       + isolated.map { "worker:\($0)" }
   }
 

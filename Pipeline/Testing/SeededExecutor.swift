@@ -74,6 +74,20 @@ public final class SeededExecutor: TaskExecutor {
     return true
   }
 
+  /// Runs `body` to its end on this thread, and moves `clock` to the next sleeper whenever nothing is ready. False: it is
+  /// stuck, for it waits and nobody sleeps; or a job came from another thread.
+  public func run(_ clock: ManualClock, _ body: @escaping @Sendable () async -> Void) -> Bool {
+    let hasEnded = Mutex(false)
+    Task(executorPreference: self) {
+      await body()
+      hasEnded.withLock { $0 = true }
+    }
+    while !hasEnded.withLock({ $0 }) {
+      guard step() || clock.advanceToNext() else { return false }
+    }
+    return strays == 0
+  }
+
   /// Forgets every ready job: what a crash does.
   ///
   /// The tasks they belong to are never resumed, and their memory is never freed.

@@ -36,7 +36,6 @@ private final class SlowWorld: Sendable {
     var accepted: [MessageID: (at: Timestamp, isSlow: Bool)] = [:]
     var active = 0
     var delivered: [TopicPartition: Int64] = [:]
-    var isOver = false
     var failure: String?
   }
   private let state = Mutex(State())
@@ -56,17 +55,11 @@ private final class SlowWorld: Sendable {
   var report: Report { state.withLock { $0.report } }
 
   func run() throws {
-    Task(executorPreference: executor) {
+    let hasEnded = executor.run(clock) {
       do { try await self.live() } catch { self.state.withLock { $0.failure = "\(error)" } }
-      self.state.withLock { $0.isOver = true }
     }
-    while !state.withLock({ $0.isOver }) {
-      if executor.step() { continue }
-      guard clock.advanceToNext() else { break }
-    }
-    let failure = state.withLock { $0.failure ?? ($0.isOver ? nil : "stuck") }
-    try #require(failure == nil)
-    try #require(executor.strays == 0)
+    let failure = state.withLock { $0.failure }
+    try #require(hasEnded && failure == nil)
   }
 
   private func live() async throws {

@@ -79,10 +79,10 @@ struct ChildMain {
     let stages = Set(part.stages)
     let share = PipelineService.Part(
       includes: { stage in
-        guard stages.contains(stage) else { return false }
-        if isAlone { return true }
-        let isIsolated = topology[flow: stage.flow]?[stage.stage]?.isolate == true
-        return name == (isIsolated ? "worker:\(stage)" : "worker")
+        // A stage that is gone is emptied by whoever runs stages at all.
+        let settings = topology[flow: stage.flow]?[stage.stage]
+        guard settings == nil || stages.contains(stage) else { return false }
+        return isAlone || name == (settings?.isolate == true ? "worker:\(stage)" : "worker")
       }, suspects: suspects.suspects, alone: isAlone ? suspects.crashes : nil)
     let service = try await PipelineService(
       topology, stages: try application.stages(topology, deployment.folder), part: share,

@@ -64,6 +64,7 @@ public final class StageRunner: Sendable {
   private let disposer: Disposer
   private let settings: Topology.StageSettings
   private let readsContent: Bool
+  private let leftovers: [String]
   private let mode: Mode
   private let environment: Environment
   private let log: Log
@@ -88,14 +89,15 @@ public final class StageRunner: Sendable {
   /// The flow and stage.
   public var name: StageName { disposer.name }
 
-  /// A runner for `stage`, which nothing starts yet.
+  /// A runner for `stage`, which nothing starts yet. `leftovers` are retry topics of delays that it had before.
   public init(
     _ stage: AnyStage, settings: Topology.StageSettings, flow: String, topology: Topology, readsContent: Bool = true,
-    mode: Mode = .normal(suspects: []), environment: Environment
+    leftovers: [String] = [], mode: Mode = .normal(suspects: []), environment: Environment
   ) {
     self.stage = stage
     self.settings = settings
     self.readsContent = readsContent
+    self.leftovers = leftovers
     self.mode = mode
     self.environment = environment
     var isRemoved = false
@@ -168,7 +170,8 @@ public final class StageRunner: Sendable {
         loadsValues: readsContent)
     }
     return Membership(
-      group: disposer.topics.group, topics: disposer.topics.consumed, instance: instance, loadsValues: readsContent)
+      group: disposer.topics.group, topics: disposer.topics.consumed + leftovers, instance: instance,
+      loadsValues: readsContent)
   }
 
   private func resetMachine() {
