@@ -23,7 +23,7 @@ enum Append {
     return broker
   }
 
-  static func run(_ folder: String, batch: Int, records: Int) async throws {
+  @concurrent static func run(_ folder: String, batch: Int, records: Int) async throws {
     let broker = try await open(folder)
     let meter = Meter()
     var done = 0
@@ -36,15 +36,17 @@ enum Append {
   }
 
   /// Every task waits for its own record; the broker makes a batch of those that wait together.
-  static func runGroup(_ folder: String, tasks: Int, records: Int) async throws {
+  @concurrent static func runGroup(_ folder: String, tasks: Int, records: Int) async throws {
     let broker = try await open(folder)
+    let before = broker.commits
     let meter = Meter()
-    await withThrowingTaskGroup(of: Void.self) { group in
+    try await withThrowingTaskGroup(of: Void.self) { group in
       for _ in 0..<tasks {
         group.addTask { for _ in 0..<(records / tasks) { try await broker.produce([record]) } }
       }
+      try await group.waitForAll()
     }
-    report(count: records / tasks * tasks, meter)
+    report(count: records / tasks * tasks, meter, ("commits", Double(broker.commits - before)))
     await broker.close()
   }
 }

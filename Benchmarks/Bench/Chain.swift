@@ -10,7 +10,7 @@ enum Chain {
     func process(_ message: Message, _ context: StageContext) async throws -> Outcome { .forward(message) }
   }
 
-  static func run(_ folder: String, messages: Int) async throws {
+  @concurrent static func run(_ folder: String, messages: Int) async throws {
     let clock = SystemClock.shared
     let settles = Atomic<Int>(0)
     let embedded = try await EmbeddedBroker.open(folder: folder, clock: clock)
@@ -24,13 +24,15 @@ enum Chain {
     }
     let service = try await Worker.service(folder, topology, registry, broker)
     try await Worker.accept(messages, topology, broker)
+    let before = embedded.commits
     let meter = Meter()
     try await Worker.run(service) {
       while try await embedded.watermarks([TopicPartition("bench.trace", 0)])[0].end < messages {
         try await clock.sleep(for: .milliseconds(5))
       }
     }
-    report(count: messages, meter, ("settles", Double(settles.load(ordering: .relaxed))))
+    report(count: messages, meter, ("settles", Double(settles.load(ordering: .relaxed))),
+      ("commits", Double(embedded.commits - before)))
     await embedded.close()
   }
 }

@@ -32,7 +32,7 @@ enum Growth {
   }
 
   /// Half of them in either topic.
-  static func fill(_ folder: String, records: Int) async throws {
+  @concurrent static func fill(_ folder: String, records: Int) async throws {
     let broker = try await open(folder)
     let meter = Meter()
     for topic in topics {
@@ -47,7 +47,7 @@ enum Growth {
   }
 
   /// Appends records, then takes as many from the head of the first topic and passes them on to the second.
-  static func run(_ folder: String, records: Int) async throws {
+  @concurrent static func run(_ folder: String, records: Int) async throws {
     let broker = try await open(folder)
     let appending = Meter()
     try await append(records, to: topics[0], broker)

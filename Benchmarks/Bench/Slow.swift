@@ -29,7 +29,7 @@ enum Slow {
     var sorted: [Double] { milliseconds.withLock { $0 }.sorted() }
   }
 
-  static func run(_ folder: String, seconds: Int, slowPercent: Int) async throws {
+  @concurrent static func run(_ folder: String, seconds: Int, slowPercent: Int) async throws {
     let clock = SystemClock.shared
     let broker = try await EmbeddedBroker.open(folder: folder, clock: clock)
     var settings = Topology.StageSettings("work")

@@ -1,6 +1,6 @@
-// chain FOLDER BATCH MESSAGES: 10 KiB messages through seven hops. A hop reads a batch, checks the sums, adds a line of
-// history and a name to the headers, appends rows that refer to the content, and moves the group on. The batches of
-// all hops share one commit. What passed the last hop is released, as the broker does for its window of time travel.
+// chain FOLDER BATCH HOPS MESSAGES: 10 KiB messages through seven hops. A hop reads a batch, checks the sums, adds a line of
+// history and a name to the headers, appends rows that refer to the content, and moves the group on. HOPS of
+// those batches share one commit. What passed the last hop is released, as the broker does for its window of time travel.
 #include "log.h"
 
 enum { hops = 7, first_headers = 520, line = 40 };
@@ -43,8 +43,8 @@ static long hop(int number, long batch, int64_t at) {
 }
 
 int main(int count, char **words) {
-  if (count < 4) return 64;
-  long batch = atol(words[2]), messages = atol(words[3]);
+  if (count < 5) return 64;
+  long batch = atol(words[2]), share = atol(words[3]), messages = atol(words[4]);
   open_log(words[1], hops + 1);
   sqlite3_stmt *content = prepare("INSERT INTO content(id,sum,data) VALUES(?1,?2,?3)", 0);
   for (int number = 0; number <= hops; number++) inserts[number] = prepare(INSERT, number);
@@ -69,15 +69,16 @@ int main(int count, char **words) {
     commit();
   }
   double start = now(), used = cpu();
-  long done = 0;
+  long done = 0, shared = 0;
   while (done < messages) {
-    begin();
-    int64_t at = microseconds();
     for (int number = hops - 1; number >= 0; number--) {
-      long moved = hop(number, batch, at);
+      if (shared == 0) begin();
+      long moved = hop(number, batch, microseconds());
       if (number == hops - 1) done += moved;
+      if (moved > 0 && ++shared >= share) commit(), shared = 0;
+      else if (moved == 0 && shared == 0) commit();
     }
-    commit();
   }
+  if (shared > 0) commit();
   report(done, now() - start, cpu() - used);
 }

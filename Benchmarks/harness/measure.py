@@ -67,17 +67,17 @@ def result(*words):
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def median(values):
-    return statistics.median(values)
-
-
 def number(value):
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def line(name, ours, peer, unit, higher=False, ratio_goal=None, ours_goal=None):
-    """Prints the line. `higher`: more is better. Goals: the least ratio, or the most that ours may be."""
-    ratio = (ours / peer if higher else peer / ours) if peer and ours else 0
+    """Prints the line: medians of the rounds, and the median of their ratios, since the machine differs between rounds.
+
+    `higher`: more is better. Goals: the least ratio, or the most that ours may be.
+    """
+    ratio = statistics.median(a / b if higher else b / a for a, b in zip(ours, peer))
+    ours, peer = statistics.median(ours), statistics.median(peer)
     text = f"bench {name} ours={number(ours)} peer={number(peer)} ratio={ratio:.2f} unit={unit}"
     if ratio_goal is not None:
         text += f" goal=≥{ratio_goal} {'ok' if ratio >= ratio_goal else 'missed'}"
