@@ -31,7 +31,8 @@ enum Chain {
         try await clock.sleep(for: .milliseconds(5))
       }
     }
-    report(count: messages, meter, ("settles", Double(settles.load(ordering: .relaxed))),
+    report(
+      count: messages, meter, ("settles", Double(settles.load(ordering: .relaxed))),
       ("commits", Double(embedded.commits - before)))
     await embedded.close()
   }

@@ -10,7 +10,8 @@ import Testing
       "mailflow", "Mail.", version: "9",
       commands: [
         Command(
-          "lag", "Shows lag.", options: [.flag("watch", "Again."), .value("limit", "N", "At most."), .repeated("set", "P=V", "Sets.")],
+          "lag", "Shows lag.",
+          options: [.flag("watch", "Again."), .value("limit", "N", "At most."), .repeated("set", "P=V", "Sets.")],
           positionals: [.optional("TOPIC", "One.")]
         ) { _ in .ok },
         Command(
@@ -31,7 +32,10 @@ import Testing
   }
 
   @Test func readsOptionsAndWords() throws {
-    guard case .run(let command, let arguments) = try tool.parse(["lag", "--limit=5", "--set", "a=1", "--watch", "--set=b=2", "--", "--x"])
+    guard
+      case .run(let command, let arguments) = try tool.parse([
+        "lag", "--limit=5", "--set", "a=1", "--watch", "--set=b=2", "--", "--x",
+      ])
     else { throw ServiceError(.software, "no command") }
     #expect(command.name == "lag" && arguments.has("watch") && arguments.values("set") == ["a=1", "b=2"])
     #expect(try arguments.int("limit", in: 1...9) == 5 && arguments.word("TOPIC") == "--x")
@@ -45,7 +49,9 @@ import Testing
     ("lag --limit", "64 --limit needs a value\n  hint: --limit N"),
     ("lag --watch=1", "64 --watch takes no value"), ("lag --limit 1 --limit 2", "64 --limit was given twice"),
     ("dead show", "64 `mailflow dead show` needs ID\n  hint: usage: mailflow dead show ID"),
-    ("dead show a b", "64 `mailflow dead show` does not know what to do with `b`\n  hint: usage: mailflow dead show ID"),
+    (
+      "dead show a b", "64 `mailflow dead show` does not know what to do with `b`\n  hint: usage: mailflow dead show ID"
+    ),
     ("--vesion", "64 `mailflow` has no option `--vesion`\n  hint: `mailflow --help` lists what there is"),
   ])
   func mistakesSayWhatWasMeant(_ line: String, _ text: String) { #expect(error(line) == text) }
@@ -54,13 +60,16 @@ import Testing
     guard case .print(let text) = try tool.parse(["--help"]) else { throw ServiceError(.software, "no text") }
     #expect(text.contains("lag ") && text.contains("usage: mailflow COMMAND") && !text.contains("secret"))
     guard case .print(let lag) = try tool.parse(["lag", "--help"]) else { throw ServiceError(.software, "no text") }
-    #expect(lag.contains("--set P=V") && lag.contains("Repeatable") && lag.contains("usage: mailflow lag [OPTION]… [TOPIC]"))
+    #expect(
+      lag.contains("--set P=V") && lag.contains("Repeatable") && lag.contains("usage: mailflow lag [OPTION]… [TOPIC]"))
     guard case .print(let version) = try tool.parse(["--version"]) else { throw ServiceError(.software, "no text") }
     #expect(version == "mailflow 9")
   }
 
   @Test func completionKnowsEveryCommand() throws {
-    guard case .print(let script) = try tool.parse(["completion", "bash"]) else { throw ServiceError(.software, "no text") }
+    guard case .print(let script) = try tool.parse(["completion", "bash"]) else {
+      throw ServiceError(.software, "no text")
+    }
     #expect(script.contains("' dead') words='list show --help'") && script.contains("complete -F _mailflow mailflow"))
     #expect(!script.contains("secret"))
   }

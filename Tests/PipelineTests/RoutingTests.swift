@@ -26,19 +26,20 @@ import Testing
     return message
   }
 
-  @Test(arguments: [
-    // Order in force, done, skipped, found at: where it belongs.
-    (["a", "b", "c"], [], [], "a", Router.Placement.process),
-    (["a", "b", "c"], ["a"], [], "b", .process),
-    (["b", "a", "c"], [], [], "a", .move("b")),  // the order was swapped while it waited
-    (["b", "a", "c"], ["a"], [], "b", .process),
-    (["b", "a", "c"], ["b"], [], "b", .move("a")),  // done here before
-    (["d", "a"], [], [], "a", .move("d")),  // one was put in front
-    (["a", "c"], ["a"], [], "b", .move("c")),  // it was removed
-    (["a", "b", "c"], ["a", "b", "c"], [], "c", .move(nil)),
-    (["a", "b", "c"], ["a"], ["b"], "c", .process),
-    (["c", "b", "a"], ["a"], ["b"], "b", .move("c")),  // skipped stages are never visited later
-  ] as [([String], [String], [String], String, Router.Placement)])
+  @Test(
+    arguments: [
+      // Order in force, done, skipped, found at: where it belongs.
+      (["a", "b", "c"], [], [], "a", Router.Placement.process),
+      (["a", "b", "c"], ["a"], [], "b", .process),
+      (["b", "a", "c"], [], [], "a", .move("b")),  // the order was swapped while it waited
+      (["b", "a", "c"], ["a"], [], "b", .process),
+      (["b", "a", "c"], ["b"], [], "b", .move("a")),  // done here before
+      (["d", "a"], [], [], "a", .move("d")),  // one was put in front
+      (["a", "c"], ["a"], [], "b", .move("c")),  // it was removed
+      (["a", "b", "c"], ["a", "b", "c"], [], "c", .move(nil)),
+      (["a", "b", "c"], ["a"], ["b"], "c", .process),
+      (["c", "b", "a"], ["a"], ["b"], "b", .move("c")),  // skipped stages are never visited later
+    ] as [([String], [String], [String], String, Router.Placement)])
   func places(_ order: [String], _ done: [String], _ skipped: [String], _ at: String, _ placement: Router.Placement) {
     #expect(Router(topology(order)).place(message(done: done, skipped: skipped), at: at) == placement)
   }

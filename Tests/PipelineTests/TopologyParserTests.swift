@@ -18,13 +18,16 @@ import Testing
     for name in ["validate", "store", "notify"] {
       stages.register(name, "A stage.", options: Limits.self) { _, _ in .one(Nothing()) }
     }
-    stages.register("virus-scan", "A stage.", options: NoOptions.self, outcomes: ["infected"]) { _, _ in .one(Nothing()) }
+    stages.register("virus-scan", "A stage.", options: NoOptions.self, outcomes: ["infected"]) { _, _ in .one(Nothing())
+    }
     return Vocabulary(
       stages: stages,
       gateways: [
-        .init("smtp", "In.", isSource: true, schema: OptionSchema([
-          Option("listen", .address, default: .text("127.0.0.1:25"), "Where")
-        ])),
+        .init(
+          "smtp", "In.", isSource: true,
+          schema: OptionSchema([
+            Option("listen", .address, default: .text("127.0.0.1:25"), "Where")
+          ])),
         .init("web", "Out.", isSource: false, schema: OptionSchema([])),
       ],
       sections: OptionSchema([Option("domains", .list, default: .list([]), "Ours")]))
@@ -67,11 +70,13 @@ import Testing
     #expect(store.needs == ["validate"] && store.timeout == .seconds(120) && store.order == .key)
     #expect(store.concurrency == 8 && store.options.int("max-size") == 65_536 && store.options.text("mode") == "strict")
     let validate = try #require(topology[flow: "inbound"]?["validate"])
-    #expect(validate.concurrency == 4 && validate.retry == [.seconds(1), .seconds(60)] && validate.giveUp == .seconds(7200))
+    #expect(
+      validate.concurrency == 4 && validate.retry == [.seconds(1), .seconds(60)] && validate.giveUp == .seconds(7200))
     #expect(topology[flow: "inbound"]?["virus-scan"]?.on == ["infected": .deadLetter])
     #expect(topology.sections["domains"] == .list(["example.com", "example.org"]))
     #expect(topology.gateways.first?.options.text("listen") == "127.0.0.1:2525")
-    #expect(try parse(good, [], ["SECOND": "example.net"]).sections["domains"] == .list(["example.com", "example.net"]))
+    #expect(
+      try parse(good, [], ["SECOND": "example.net"]).sections["domains"] == .list(["example.com", "example.net"]))
   }
 
   @Test func valuesCanBeOverridden() throws {
@@ -116,9 +121,18 @@ import Testing
     ("", "the topology is empty"), ("- a\n", "a topology is a mapping, found a list"),
     ("version: 1\nflows: {}\n", "the topology has no flows"),
     ("version: 1\nflows: {a: {stages: [store]}}\n", "nothing feeds flow `a`"),
-    ("version: 1\ngateways: {smtp: {}}\nflows: {a: {from: smtp, stages: [store]}, b: {from: smtp, stages: [store]}}\n", "feeds flow `a` already"),
-    ("version: 1\ngateways: {smtp: {}}\nflows: {a: {from: smtp, stages: [virus-scan], on: {virus-scan.infected: b}}, b: {stages: [virus-scan], on: {virus-scan.infected: a}}}\n", "leads back into itself"),
-    ("version: 1\ngateways: {smtp: {}}\nflows: {a: {from: smtp, stages: [store, virus-scan], on: {virus-scan.infected: store}}}\n", "round in a circle"),
+    (
+      "version: 1\ngateways: {smtp: {}}\nflows: {a: {from: smtp, stages: [store]}, b: {from: smtp, stages: [store]}}\n",
+      "feeds flow `a` already"
+    ),
+    (
+      "version: 1\ngateways: {smtp: {}}\nflows: {a: {from: smtp, stages: [virus-scan], on: {virus-scan.infected: b}}, b: {stages: [virus-scan], on: {virus-scan.infected: a}}}\n",
+      "leads back into itself"
+    ),
+    (
+      "version: 1\ngateways: {smtp: {}}\nflows: {a: {from: smtp, stages: [store, virus-scan], on: {virus-scan.infected: store}}}\n",
+      "round in a circle"
+    ),
     ("a: &a [*a]\n", "within its own anchor"), ("a: 1\na: 2\n", "already there"), ("a: \u{1}\n", "control characters"),
   ])
   func refuses(_ text: String, _ words: String) {
@@ -129,7 +143,9 @@ import Testing
     #expect(!mistakes(String(repeating: "[", count: 1 << 20)).isEmpty)
     #expect(!mistakes(String(repeating: "x", count: 2 << 20)).isEmpty)
     var bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n"
-    for level in 1...9 { bomb += "a\(level): &a\(level) [" + Array(repeating: "*a\(level - 1)", count: 10).joined(separator: ",") + "]\n" }
+    for level in 1...9 {
+      bomb += "a\(level): &a\(level) [" + Array(repeating: "*a\(level - 1)", count: 10).joined(separator: ",") + "]\n"
+    }
     #expect(mistakes(bomb).contains { $0.contains("aliases counted in full") })
   }
 
