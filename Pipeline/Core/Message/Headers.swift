@@ -110,10 +110,7 @@ public struct Headers: Sendable, Hashable {
     Self.scan(encoded, for: name) { found = $0 }
     if let found {
       value = found.value.count
-      if found.end < encoded.count {
-        encoded.append(contentsOf: encoded[found.name.lowerBound..<found.end])
-        encoded.removeSubrange(found.name.lowerBound..<found.end)
-      }
+      moveToEnd(found.name.lowerBound..<found.end)
     } else {
       append(name, EmptyCollection())
     }
@@ -123,6 +120,21 @@ public struct Headers: Sendable, Hashable {
     let size = encoded.count - start
     let lengthAt = start - min(name.utf8.count, Int(UInt16.max)) - 4
     for index in 0..<4 { encoded[lengthAt + index] = UInt8(truncatingIfNeeded: size >> (24 - 8 * index)) }
+  }
+
+  /// In place: what lies behind moves forward.
+  private mutating func moveToEnd(_ range: Range<Int>) {
+    guard range.upperBound < encoded.count else { return }
+    encoded.withUnsafeMutableBytes { bytes in
+      guard let base = bytes.baseAddress else { return }
+      let behind = bytes.count - range.upperBound
+      withUnsafeTemporaryAllocation(byteCount: range.count, alignment: 1) { copy in
+        guard let kept = copy.baseAddress else { return }
+        memcpy(kept, base + range.lowerBound, range.count)
+        memmove(base + range.lowerBound, base + range.upperBound, behind)
+        memcpy(base + range.lowerBound + behind, kept, range.count)
+      }
+    }
   }
 
   /// Every header in order.
