@@ -32,5 +32,11 @@ torture: ## Kills every process in turn under load, at least 60 times (KILLS=n)
 	swift build -c release --product mailflow
 	MAILFLOW_BINARY=$$(swift build -c release --show-bin-path)/mailflow KILLS=$(or $(KILLS),60) python3 -m unittest -v Tests/Scenarios/test_crash.py
 
+bench: ## Measures it beside its peers (ONLY=chain, QUICK=1)
+	@Scripts/setup bench
+	swift build -c release --product mailflow
+	swift build -c release --product bench
+	@Benchmarks/run $(if $(QUICK),--quick) $(ONLY)
+
 clean: ## Removes what was built
 	swift package clean

@@ -70,7 +70,10 @@ let service: [Target] = [
 let tools: [Target] = [
   .executableTarget(
     name: "simulate", dependencies: ["Pipeline", "PipelineTesting", "EmbeddedBroker"], path: "Benchmarks/Simulate",
-    swiftSettings: settings)
+    swiftSettings: settings),
+  .executableTarget(
+    name: "bench", dependencies: ["Pipeline", "PipelineCommands", "EmbeddedBroker"], path: "Benchmarks/Bench",
+    swiftSettings: settings),
 ]
 
 let testing: [Target] = [

@@ -51,8 +51,38 @@ struct BodySketch {
     // Without a charset it should be ASCII, and may be anything.
     let decoded = charset.map { Charset($0)?.text(bytes) ?? "" } ?? HeaderText.plain(bytes)
     let text = isHTML ? HTMLSketch.text(decoded) : decoded
-    let words = HeaderText.sanitized(text).split(whereSeparator: \.isWhitespace)
-    return String(words.joined(separator: " ").prefix(previewLength))
+    return onOneLine(text, limit: previewLength)
+  }
+
+  /// The first `limit` characters, with a single space for any run of white space and controls.
+  ///
+  /// Nearly all text is ASCII, of which a few hundred bytes are looked at, and no more: every message comes here.
+  static func onOneLine(_ text: String, limit: Int) -> String {
+    var output: [UInt8] = []
+    var isASCII = true
+    var isGap = false
+    for scalar in text.unicodeScalars {
+      let isSpace =
+        scalar.isASCII
+        ? scalar.value <= 32 || scalar.value == 127
+        : HeaderText.isControl(scalar) || scalar.properties.isWhitespace
+      if isSpace {
+        isGap = !output.isEmpty
+        continue
+      }
+      if isGap { output.append(32) }
+      isGap = false
+      if scalar.isASCII {
+        output.append(UInt8(truncatingIfNeeded: scalar.value))
+      } else {
+        isASCII = false
+        output.append(contentsOf: UTF8.encode(scalar) ?? UTF8.encodedReplacementCharacter)
+      }
+      if isASCII, output.count > limit { break }
+    }
+    return isASCII
+      ? String(decoding: output.prefix(limit), as: UTF8.self)
+      : String(String(decoding: output, as: UTF8.self).prefix(limit))
   }
 
   private static func newline(_ bytes: UnsafeRawBufferPointer, _ start: Int) -> Int {

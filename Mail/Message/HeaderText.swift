@@ -52,7 +52,7 @@ public enum HeaderText {
     return String(scalars)
   }
 
-  private static func isControl(_ scalar: Unicode.Scalar) -> Bool {
+  static func isControl(_ scalar: Unicode.Scalar) -> Bool {
     switch scalar.value {
     // Beside C0 and C1, the marks that reverse the direction of writing: with them a name can be made to look like
     // another address (Unicode TR 36, section 2.5).

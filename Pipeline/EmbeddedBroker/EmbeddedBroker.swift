@@ -200,6 +200,9 @@ public final class EmbeddedBroker: Broker {
 
   // MARK: Operations
 
+  /// How many transactions this process has made durable since the broker was opened: what waits together shares one.
+  public var commits: Int { queue.commits }
+
   private var isClosed: Bool { state.withLock { $0.isClosed } }
 
   func commit<R: Sendable>(

@@ -1,6 +1,7 @@
-import Mail
 import Pipeline
 import Testing
+
+@testable import Mail
 
 @Suite struct SummaryTests {
   @Test func readsWhatListsShow() {
@@ -68,6 +69,18 @@ import Testing
     let summary = MessageSummary(Bytes(long))
     #expect(summary.subject.utf8.count == 1024)
     #expect(summary.preview.count == 200)
+  }
+
+  @Test(arguments: [
+    ("  a \t\r\n\u{7}b\u{A0}\u{2003}c \n", "a b c"),
+    (String(repeating: "ab ", count: 1000), String(repeating: "ab ", count: 66) + "ab"),
+    (String(repeating: "x", count: 300), String(repeating: "x", count: 200)),
+    (String(repeating: "ü", count: 300), String(repeating: "ü", count: 200)),
+    (String(repeating: "x", count: 199) + "  e\u{301}f", String(repeating: "x", count: 199) + " "),
+    ("\u{202E}abc", "abc"), (" \n ", ""), ("", ""),
+  ])
+  func putsTheTextOnOneLine(_ text: String, _ line: String) {
+    #expect(BodySketch.onOneLine(text, limit: 200) == line)
   }
 
   @Test func traceHeadersAreWhole() throws {

@@ -67,7 +67,7 @@ import Testing
 
     mutating func finish(_ run: StageMachine.Run, _ result: Result<Outcome, StageError>? = nil) {
       let item = run.items[0]
-      machine.finish(run, [(result ?? .success(.forward(item.message)), [])], at: now)
+      machine.finish(run, [StageMachine.Ending(result ?? .success(.forward(item.message)), outputs: [])], at: now)
     }
 
     mutating func pass(_ duration: Duration) {
@@ -77,7 +77,7 @@ import Testing
 
     /// Offsets by topic of what can be settled now.
     mutating func settled() -> [String: Int64] {
-      let settlement = machine.takeSettlement(limit: 100)
+      let settlement = machine.takePrefix(limit: 100)?.settlement()
       return [String: Int64](
         uniqueKeysWithValues: (settlement?.progress ?? []).map { ($0.topicPartition.topic, $0.next) })
     }

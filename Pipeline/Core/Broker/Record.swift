@@ -23,49 +23,69 @@ public struct TopicPartition: Sendable, Hashable, Comparable, CustomStringConver
 ///
 /// Key and headers are slices of the batch that it came in, decoded only when asked. The value may be left with the
 /// broker until `value()` asks for it: a hop that passes content on unchanged never touches it.
+///
+/// A record is copied a dozen times on its way through a hop, by several threads: everything is behind one reference, so
+/// that a copy costs one count, and not one on each of what all records of a batch share.
 public struct Record: Sendable {
-  /// Where it is.
-  public let topicPartition: TopicPartition
-  /// Its place in the partition; rises, with gaps (a transaction marker, a compacted record).
-  public let offset: Int64
-  /// When it was appended.
-  public let timestamp: Timestamp
-  /// Which assignment of the partition it was consumed under; 0 for a record that was only read. See `Settlement`.
-  public let generation: Int64
-  /// What must stay in order with others of the same key.
-  public let key: Bytes
-  /// Size of the value in bytes, known without loading it.
-  public let valueSize: Int
-  private let batch: any RecordBatch
-  private let index: Int
+  private final class Storage: Sendable {
+    let topicPartition: TopicPartition
+    let offset: Int64
+    let timestamp: Timestamp
+    let generation: Int64
+    let key: Bytes
+    let valueSize: Int
+    let batch: any RecordBatch
+    let index: Int
+
+    init(
+      _ topicPartition: TopicPartition, _ offset: Int64, _ timestamp: Timestamp, _ generation: Int64, _ key: Bytes,
+      _ valueSize: Int, _ batch: any RecordBatch, _ index: Int
+    ) {
+      self.topicPartition = topicPartition
+      self.offset = offset
+      self.timestamp = timestamp
+      self.generation = generation
+      self.key = key
+      self.valueSize = valueSize
+      self.batch = batch
+      self.index = index
+    }
+  }
+  private let storage: Storage
 
   /// Made by brokers only.
   public init(
     topicPartition: TopicPartition, offset: Int64, timestamp: Timestamp, generation: Int64, key: Bytes,
     valueSize: Int, batch: any RecordBatch, index: Int
   ) {
-    self.topicPartition = topicPartition
-    self.offset = offset
-    self.timestamp = timestamp
-    self.generation = generation
-    self.key = key
-    self.valueSize = valueSize
-    self.batch = batch
-    self.index = index
+    storage = Storage(topicPartition, offset, timestamp, generation, key, valueSize, batch, index)
   }
+
+  /// Where it is.
+  public var topicPartition: TopicPartition { storage.topicPartition }
+  /// Its place in the partition; rises, with gaps (a transaction marker, a compacted record).
+  public var offset: Int64 { storage.offset }
+  /// When it was appended.
+  public var timestamp: Timestamp { storage.timestamp }
+  /// Which assignment of the partition it was consumed under; 0 for a record that was only read. See `Settlement`.
+  public var generation: Int64 { storage.generation }
+  /// What must stay in order with others of the same key.
+  public var key: Bytes { storage.key }
+  /// Size of the value in bytes, known without loading it.
+  public var valueSize: Int { storage.valueSize }
 
   /// The headers, decoded now.
   ///
   /// - Throws: `BrokerError` of kind `.corrupt` when they are damaged.
-  public func headers() throws(BrokerError) -> Headers { try batch.headers(index) }
+  public func headers() throws(BrokerError) -> Headers { try storage.batch.headers(storage.index) }
 
   /// The value, loaded from the broker if it is not in memory.
   ///
   /// - Throws: `BrokerError`: `.outOfRange` if it has been deleted meanwhile, `.corrupt` if it is damaged.
-  public func value() async throws(BrokerError) -> Bytes { try await batch.value(index) }
+  public func value() async throws(BrokerError) -> Bytes { try await storage.batch.value(storage.index) }
 
   /// The batch and place, for the broker that made the record: how it recognises its own content in an output.
-  public var origin: (batch: any RecordBatch, index: Int) { (batch, index) }
+  public var origin: (batch: any RecordBatch, index: Int) { (storage.batch, storage.index) }
 }
 
 /// What a broker hands records out from: owns their memory until the last record is gone.
@@ -76,7 +96,7 @@ public protocol RecordBatch: AnyObject, Sendable {
   func value(_ index: Int) async throws(BrokerError) -> Bytes
 }
 
-/// A record to be appended.
+/// A record to be appended. Behind one reference, like `Record`.
 public struct OutgoingRecord: Sendable {
   /// What its value is.
   public enum Value: Sendable {
@@ -86,24 +106,37 @@ public struct OutgoingRecord: Sendable {
     case same(Record)
   }
 
+  private final class Storage: Sendable {
+    let topic: String
+    let partition: Int?
+    let key: Bytes
+    let headers: Headers
+    let value: Value
+
+    init(_ topic: String, _ partition: Int?, _ key: Bytes, _ headers: Headers, _ value: Value) {
+      self.topic = topic
+      self.partition = partition
+      self.key = key
+      self.headers = headers
+      self.value = value
+    }
+  }
+  private let storage: Storage
+
   /// The topic; it must exist.
-  public let topic: String
+  public var topic: String { storage.topic }
   /// The partition; nil leaves it to the broker's partitioner, by key. See `Partitioner`.
-  public let partition: Int?
+  public var partition: Int? { storage.partition }
   /// What must stay in order with others of the same key.
-  public let key: Bytes
+  public var key: Bytes { storage.key }
   /// The headers.
-  public let headers: Headers
+  public var headers: Headers { storage.headers }
   /// The value.
-  public let value: Value
+  public var value: Value { storage.value }
 
   /// A record to be appended to `topic`.
   public init(topic: String, partition: Int? = nil, key: Bytes, headers: Headers, value: Value) {
-    self.topic = topic
-    self.partition = partition
-    self.key = key
-    self.headers = headers
-    self.value = value
+    storage = Storage(topic, partition, key, headers, value)
   }
 }
 

@@ -85,6 +85,58 @@ public struct Headers: Sendable, Hashable {
     for range in found.reversed() { encoded.removeSubrange(range) }
   }
 
+  /// Makes room, so that what a hop adds does not move the bytes again.
+  mutating func reserve(_ more: Int) { encoded.reserveCapacity(encoded.count + more) }
+
+  /// Whether both are the same run of bytes in memory: then they are equal. False says nothing.
+  func isIdentical(to other: Headers) -> Bool {
+    encoded.withUnsafeBytes { own in
+      other.encoded.withUnsafeBytes { own.baseAddress == $0.baseAddress && own.count == $0.count }
+    }
+  }
+
+  /// Hands out the bytes of the last header of that name where they are; no bytes if there is none.
+  func withBytes<R>(_ name: String, _ body: (UnsafeRawBufferPointer) -> R) -> R {
+    let range = range(of: name)
+    return encoded.withUnsafeBytes { body(UnsafeRawBufferPointer(rebasing: $0[range ?? 0..<0])) }
+  }
+
+  /// Adds to the value of a header, which is made if it is not there, and moves behind the others.
+  ///
+  /// - Parameter write: appends to the bytes, and nothing else; is told whether the value is empty so far.
+  mutating func extend(_ name: String, _ write: (inout [UInt8], _ isEmpty: Bool) -> Void) {
+    var value = 0
+    var found: Entry?
+    Self.scan(encoded, for: name) { found = $0 }
+    if let found {
+      value = found.value.count
+      moveToEnd(found.name.lowerBound..<found.end)
+    } else {
+      append(name, EmptyCollection())
+    }
+    let start = encoded.count - value
+    write(&encoded, value == 0)
+    if encoded.count - start > Self.maximumSize { encoded.removeLast(encoded.count - start - Self.maximumSize) }
+    let size = encoded.count - start
+    let lengthAt = start - min(name.utf8.count, Int(UInt16.max)) - 4
+    for index in 0..<4 { encoded[lengthAt + index] = UInt8(truncatingIfNeeded: size >> (24 - 8 * index)) }
+  }
+
+  /// In place: what lies behind moves forward.
+  private mutating func moveToEnd(_ range: Range<Int>) {
+    guard range.upperBound < encoded.count else { return }
+    encoded.withUnsafeMutableBytes { bytes in
+      guard let base = bytes.baseAddress else { return }
+      let behind = bytes.count - range.upperBound
+      withUnsafeTemporaryAllocation(byteCount: range.count, alignment: 1) { copy in
+        guard let kept = copy.baseAddress else { return }
+        memcpy(kept, base + range.lowerBound, range.count)
+        memmove(base + range.lowerBound, base + range.upperBound, behind)
+        memcpy(base + range.lowerBound + behind, kept, range.count)
+      }
+    }
+  }
+
   /// Every header in order.
   public var all: [(name: String, value: ArraySlice<UInt8>)] {
     var result: [(name: String, value: ArraySlice<UInt8>)] = []

@@ -1,3 +1,5 @@
+import Glibc
+
 /// One entry of a message's timeline.
 public struct HistoryEvent: Sendable, Hashable {
   /// What happened.
@@ -57,11 +59,26 @@ public struct HistoryEvent: Sendable, Hashable {
     self.detail = detail
   }
 
-  /// A line: `AT-MS KIND STAGE ATTEMPT WAIT-MS WORK-MS DETAIL`, `-` for no stage.
-  var line: String {
-    let flat = detail.utf8.prefix(200).map { $0 < 32 ? UInt8(ascii: " ") : $0 }
-    return "\(at.milliseconds) \(kind.rawValue) \(stage.isEmpty ? "-" : stage) \(attempt) \(wait.milliseconds) "
-      + "\(work.milliseconds) \(String(decoding: flat, as: UTF8.self))"
+  /// Writes a line: `AT-MS KIND STAGE ATTEMPT WAIT-MS WORK-MS DETAIL`, `-` for no stage. Every hop does this.
+  func write(to line: inout [UInt8]) {
+    let space = UInt8(ascii: " ")
+    line.appendDecimal(at.milliseconds)
+    line.append(space)
+    line.append(contentsOf: kind.rawValue.utf8)
+    line.append(space)
+    if stage.isEmpty { line.append(UInt8(ascii: "-")) } else { line.append(contentsOf: stage.utf8) }
+    for number in [Int64(attempt), wait.milliseconds, work.milliseconds] {
+      line.append(space)
+      line.appendDecimal(number)
+    }
+    line.append(space)
+    guard !detail.isEmpty else { return }
+    var bytes = Array(detail.utf8.prefix(200))
+    // A character that was cut in two goes as a whole.
+    if detail.utf8.count > 200, let first = bytes.lastIndex(where: { $0 & 0xC0 != 0x80 }), bytes[first] >= 0xC0 {
+      bytes.removeSubrange(first...)
+    }
+    line.append(contentsOf: bytes.map { $0 < 32 ? space : $0 })
   }
 
   /// Reads a line; nil if it is none.
@@ -85,15 +102,21 @@ extension Message {
 
   /// Adds to the timeline.
   mutating func note(_ event: HistoryEvent) {
-    var lines = headers.bytes(HeaderName.history).map(Array.init) ?? []
-    if lines.lazy.filter({ $0 == UInt8(ascii: "\n") }).count >= Self.maximumHistory {
-      var kept = lines.split(separator: UInt8(ascii: "\n"))
-      kept.removeSubrange(8..<min(16, kept.count))
-      lines = Array(kept.joined(separator: [UInt8(ascii: "\n")])) + [UInt8(ascii: "\n")]
+    let newline = UInt8(ascii: "\n")
+    // No line is shorter than two dozen bytes.
+    let isFull = headers.withBytes(HeaderName.history) { lines in
+      lines.count > 24 * Self.maximumHistory
+        && lines.reduce(0) { $0 + ($1 == newline ? 1 : 0) } >= Self.maximumHistory
     }
-    lines.append(contentsOf: event.line.utf8)
-    lines.append(UInt8(ascii: "\n"))
-    headers.set(HeaderName.history, lines)
+    if isFull {
+      var kept = (headers.bytes(HeaderName.history) ?? []).split(separator: newline)
+      kept.removeSubrange(8..<min(16, kept.count))
+      headers.set(HeaderName.history, Array(kept.joined(separator: [newline])) + [newline])
+    }
+    headers.extend(HeaderName.history) { lines, _ in
+      event.write(to: &lines)
+      lines.append(newline)
+    }
   }
 
   /// Stages of its flow that are done with it, in the order in which they were.
@@ -109,11 +132,11 @@ extension Message {
   }
 
   private mutating func add(_ stage: String, to header: String) {
-    guard !names(header).contains(stage) else { return }
-    var list = headers.bytes(header).map(Array.init) ?? []
-    if !list.isEmpty { list.append(UInt8(ascii: ",")) }
-    list.append(contentsOf: stage.utf8)
-    headers.set(header, list)
+    guard !headers.withBytes(header, { NameList.contains(stage, in: $0) }) else { return }
+    headers.extend(header) { list, isEmpty in
+      if !isEmpty { list.append(NameList.comma) }
+      list.append(contentsOf: stage.utf8)
+    }
   }
 
   /// Forgets the failures of the stage that it leaves.
@@ -130,5 +153,41 @@ extension HistoryEvent {
     headers.bytes(HeaderName.history)?.split(separator: UInt8(ascii: "\n")).compactMap {
       HistoryEvent(line: String(decoding: $0, as: UTF8.self))
     } ?? []
+  }
+}
+
+/// Names with commas between them, as headers keep them.
+enum NameList {
+  static let comma = UInt8(ascii: ",")
+
+  static func contains(_ name: String, in list: UnsafeRawBufferPointer) -> Bool {
+    guard let base = list.baseAddress else { return false }
+    var name = name
+    return name.withUTF8 { name in
+      var start = 0
+      while start + name.count <= list.count {
+        let end =
+          memchr(base + start, Int32(comma), list.count - start).map { UnsafeRawPointer($0) - base } ?? list.count
+        if end - start == name.count, name.baseAddress.map({ memcmp(base + start, $0, name.count) == 0 }) ?? true {
+          return true
+        }
+        start = end + 1
+      }
+      return false
+    }
+  }
+}
+
+extension [UInt8] {
+  /// Appends the digits of a number.
+  mutating func appendDecimal(_ number: Int64) {
+    if number < 0 { append(UInt8(ascii: "-")) }
+    var rest = number.magnitude
+    let start = count
+    repeat {
+      append(UInt8(ascii: "0") + UInt8(rest % 10))
+      rest /= 10
+    } while rest > 0
+    self[start...].reverse()
   }
 }

@@ -41,6 +41,7 @@ struct Disposer: Sendable {
     switch outcome {
     case .forward(let changed):
       var next = merged(message, changed)
+      next.headers.reserve(192)
       next.markDone(name.stage)
       next.note(event(.done))
       return pass(next)
@@ -97,6 +98,8 @@ struct Disposer: Sendable {
 
   /// What a stage may change: annotations, key and content. Id, flow and history stay the runtime's.
   private func merged(_ original: Message, _ changed: Message) -> Message {
+    // The usual stage has changed nothing, or at least no header.
+    if changed.id == original.id, changed.headers.isIdentical(to: original.headers) { return changed }
     var merged = Message(id: original.id, key: changed.key, content: changed.content, headers: changed.headers)
     for header in [HeaderName.done, HeaderName.skipped, HeaderName.history, HeaderName.flow, HeaderName.id] {
       if changed.headers.bytes(header) != original.headers.bytes(header) {
@@ -107,13 +110,10 @@ struct Disposer: Sendable {
   }
 
   /// On to where it belongs, or its end.
-  private func pass(_ message: Message) -> [OutgoingRecord] {
-    var message = message
+  private func pass(_ message: consuming Message) -> [OutgoingRecord] {
     message.clearFailures()
-    guard let next = router.next(message), let settings = topology[flow: message.flow]?[next] else {
-      return [end(message)]
-    }
-    return [MessageCodec.encode(message, topic: topology.topics(message.flow, settings).work)]
+    guard let topic = router.nextTopic(message) else { return [end(message)] }
+    return [MessageCodec.encode(message, topic: topic)]
   }
 
   /// The timeline of a message that ended.

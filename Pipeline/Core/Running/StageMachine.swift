@@ -73,6 +73,42 @@ struct StageMachine {
     }
   }
 
+  /// What came of one item of a run: the outcome with its records, or the error.
+  struct Ending {
+    let result: Result<Outcome, StageError>
+    let outputs: [OutgoingRecord]
+    /// The error of `result`: looked at for every message, and outcomes are large.
+    let error: StageError?
+
+    init(_ result: Result<Outcome, StageError>, outputs: [OutgoingRecord]) {
+      self.result = result
+      self.outputs = outputs
+      if case .failure(let error) = result { self.error = error } else { error = nil }
+    }
+
+    var isDependencyDown: Bool { if case .dependencyDown? = error?.kind { true } else { false } }
+  }
+
+  /// What is to be settled, before it is made a `Settlement` outside the runner's lock.
+  struct Prefix {
+    fileprivate var partitions: [(key: TopicPartition, items: [Item])] = []
+
+    /// The items are in nobody else's hands any more, and what is done does not change.
+    func settlement() -> Settlement {
+      var settlement = Settlement()
+      settlement.outputs.reserveCapacity(partitions.reduce(0) { $0 + $1.items.count })
+      for (key, items) in partitions {
+        guard let last = items.last else { continue }
+        for item in items { if case .done(let outputs) = item.progress { settlement.outputs += outputs } }
+        settlement.progress.append(
+          Settlement.Progress(
+            topicPartition: key, generation: last.record.generation, next: last.record.offset + 1,
+            settled: items.map(\.record)))
+      }
+      return settlement
+    }
+  }
+
   /// Work whose record was moved to the slow lane while it goes on.
   private struct Detached {
     let run: Run
@@ -218,54 +254,45 @@ struct StageMachine {
   // MARK: Work ends
 
   /// Takes what came of a run: for each item the outcome and its records, or the error.
-  mutating func finish(
-    _ run: Run, _ results: [(result: Result<Outcome, StageError>, outputs: [OutgoingRecord])], at now: Timestamp
-  ) {
+  mutating func finish(_ run: Run, _ endings: [Ending], at now: Timestamp) {
     runs[run.id] = nil
     if run.isSlow { slowActive -= 1 } else { fastActive -= 1 }
     run.task = nil
     if !run.isSlow, run.cancellation == nil { usual = (usual * 7 + (now - run.started)) / 8 }
-    var dependencyDown: StageError?
-    for result in results {
-      if case .failure(let error) = result.result, case .dependencyDown = error.kind { dependencyDown = error }
-    }
-    if let dependencyDown {
-      circuit.failed(dependencyDown.message, at: now)
+    if let failed = endings.last(where: \.isDependencyDown), let error = failed.error {
+      circuit.failed(error.message, at: now)
     } else if run.cancellation == nil || run.cancellation == .timeout {
       circuit.passed()
     } else {
       circuit.abandoned(at: now)
     }
     if let probeAt = circuit.probeAt { nextMoment = min(nextMoment, probeAt) }
-    for (item, result) in zip(run.items, results) {
-      finish(item, run, result, at: now)
-      watchHead(of: item.partition)
+    for index in run.items.indices where index < endings.count {
+      finish(run.items[index], run, endings[index], at: now)
+      watchHead(of: run.items[index].partition)
     }
   }
 
-  private mutating func finish(
-    _ item: Item, _ run: Run, _ result: (result: Result<Outcome, StageError>, outputs: [OutgoingRecord]),
-    at now: Timestamp
-  ) {
+  private mutating func finish(_ item: Item, _ run: Run, _ ending: Ending, at now: Timestamp) {
     item.started = nil
-    if let entry = detached[item.message.id], entry.run === run {
-      finishDetached(item.message.id, entry, result.result, at: now)
+    if !detached.isEmpty, let entry = detached[item.message.id], entry.run === run {
+      finishDetached(item.message.id, entry, ending.result, at: now)
       return
     }
     guard !item.isLost, !item.isDone else {
       freeKey(of: item)
       return
     }
-    if case .failure(let error) = result.result, case .dependencyDown = error.kind {
+    if ending.isDependencyDown {
       requeue(item)
-    } else if run.cancellation == .drain || run.cancellation == .lost, case .failure = result.result {
+    } else if run.cancellation == .drain || run.cancellation == .lost, ending.error != nil {
       item.progress = .waiting  // given back: whoever gets the partition starts it again
-    } else if settings.order == .strict, let again = retryInPlace(item, result.result, at: now) {
+    } else if settings.order == .strict, let again = retryInPlace(item, ending.result, at: now) {
       item.progress = .waiting
       item.again = again
       delay(item, until: again)
     } else {
-      item.progress = .done(result.outputs)
+      item.progress = .done(ending.outputs)
       freeKey(of: item)
       advance(behind: item)
     }
@@ -444,23 +471,17 @@ struct StageMachine {
   // MARK: Settling
 
   /// What can be settled now: the done prefix of every partition, at most `limit` records; nil: nothing.
-  mutating func takeSettlement(limit: Int) -> Settlement? {
-    var settlement = Settlement()
+  mutating func takePrefix(limit: Int) -> Prefix? {
+    var prefix = Prefix()
     var left = limit
     for key in partitions.keys.sorted() where left > 0 {
-      guard let items = partitions[key]?.window.takePrefix(left, where: \.isDone), let last = items.last else {
-        continue
-      }
+      guard let items = partitions[key]?.window.takePrefix(left, where: \.isDone), !items.isEmpty else { continue }
       left -= items.count
       inHand -= items.count
-      for item in items { if case .done(let outputs) = item.progress { settlement.outputs += outputs } }
       watchHead(of: key)
-      settlement.progress.append(
-        Settlement.Progress(
-          topicPartition: key, generation: last.record.generation, next: last.record.offset + 1,
-          settled: items.map(\.record)))
+      prefix.partitions.append((key, items))
     }
-    return settlement.progress.isEmpty ? nil : settlement
+    return prefix.partitions.isEmpty ? nil : prefix
   }
 
   // MARK: Partitions come and go

@@ -68,6 +68,8 @@ public final class StageRunner: Sendable {
   private let mode: Mode
   private let environment: Environment
   private let log: Log
+  /// For every message, but for its deadline.
+  private let context: StageContext
 
   private struct State {
     var machine: StageMachine
@@ -104,6 +106,9 @@ public final class StageRunner: Sendable {
     if case .removed = mode { isRemoved = true }
     disposer = Disposer(topology: topology, flow: flow, stage: settings, isRemoved: isRemoved)
     log = environment.log.with(("flow", flow), ("stage", settings.name))
+    context = StageContext(
+      stage: disposer.name, clock: environment.clock, deadline: Timestamp(microseconds: 0), log: log,
+      metrics: environment.metrics)
     var effective = settings
     var suspects: Set<MessageID> = []
     switch mode {
@@ -277,8 +282,10 @@ public final class StageRunner: Sendable {
     let now = environment.clock.now
     var blocked: [TopicPartition] = []
     var items: [(item: StageMachine.Item, done: [OutgoingRecord]?)] = []
-    for record in records where !blocked.contains(record.topicPartition) {
-      switch decode(record, at: now) {
+    items.reserveCapacity(records.count)
+    let hasSuspects = state.withLock { !$0.suspects.isEmpty }
+    for record in records where blocked.isEmpty || !blocked.contains(record.topicPartition) {
+      switch decode(record, at: now, hasSuspects: hasSuspects) {
       case .item(let item, let done): items.append((item, done))
       case .newer(let version):
         blocked.append(record.topicPartition)
@@ -303,7 +310,7 @@ public final class StageRunner: Sendable {
     case newer(Int)
   }
 
-  private func decode(_ record: Record, at now: Timestamp) -> Decoded {
+  private func decode(_ record: Record, at now: Timestamp, hasSuspects: Bool) -> Decoded {
     let message: Message
     do { message = try MessageCodec.decode(record, store: environment.contentStore) } catch {
       switch error {
@@ -323,11 +330,13 @@ public final class StageRunner: Sendable {
       default: .retry
       }
     let item = StageMachine.Item(record: record, message: message, lane: lane)
-    return .item(item, done: placed(message, record, at: now))
+    return .item(item, done: placed(message, record, at: now, hasSuspects: hasSuspects))
   }
 
   /// The records of a message that this stage does not work on; nil: it does.
-  private func placed(_ message: Message, _ record: Record, at now: Timestamp) -> [OutgoingRecord]? {
+  private func placed(
+    _ message: Message, _ record: Record, at now: Timestamp, hasSuspects: Bool
+  ) -> [OutgoingRecord]? {
     let work = Disposer.Work(started: now, ended: now, queued: record.timestamp)
     switch disposer.router.place(message, at: name.stage) {
     case .move: return disposer.moved(message, at: now)
@@ -341,7 +350,7 @@ public final class StageRunner: Sendable {
     }
     switch mode {
     case .normal:
-      guard state.withLock({ $0.suspects.remove(message.id) }) != nil else { return nil }
+      guard hasSuspects, state.withLock({ $0.suspects.remove(message.id) }) != nil else { return nil }
       return disposer.aside(message, .suspect, to: disposer.topics.suspect, at: now)
     case .alone(let crashes, _):
       guard let count = crashes[message.id], count >= 2 else { return nil }
@@ -374,74 +383,84 @@ public final class StageRunner: Sendable {
 
   // MARK: Working
 
-  private func pull() async {
-    while let (run, isWatchedTooLate) = state.withLock({ state -> (StageMachine.Run, Bool)? in
-      guard let run = state.machine.take(at: environment.clock.now) else {
-        state.machine.pullerEnded()
-        return nil
-      }
-      return (run, state.isWatchedTooLate)
-    }) {
-      if isWatchedTooLate { timeMatters.raise() }
+  private func pull() async { await withUnsafeCurrentTask { await pull(as: $0) } }
+
+  private func pull(as task: UnsafeCurrentTask?) async {
+    var turn = state.withLock { state in
+      let turn = begin(&state)
+      turn?.run.task = task
+      return turn
+    }
+    if turn?.isWatchedTooLate == true { timeMatters.raise() }
+    while let run = turn?.run {
       // Others may be needed beside this one: each that starts brings the next.
-      if state.withLock({ $0.machine.wantsPuller(at: environment.clock.now) }) { pullersWanted.raise() }
+      if turn?.wantsPuller == true { pullersWanted.raise() }
       if case .alone(_, let gate) = mode {
         await gate.enter()
-        await work(run)
+        turn = await work(run, as: task)
         gate.leave()
       } else {
-        await work(run)
-      }
-      if Task.isCancelled {
-        state.withLock { $0.machine.pullerEnded() }
-        break
+        turn = await work(run, as: task)
       }
     }
     pullersWanted.raise()
   }
 
-  private func work(_ run: StageMachine.Run) async {
-    let tickets = run.items.compactMap { item in
-      environment.journal?.begin(disposer.topics.group, item.message.id, deadline: run.deadline)
+  private struct Turn {
+    let run: StageMachine.Run
+    let wantsPuller: Bool
+    let isWatchedTooLate: Bool
+  }
+
+  /// The next run for this puller; nil: it ends.
+  private func begin(_ state: inout State) -> Turn? {
+    let now = environment.clock.now
+    guard !Task.isCancelled, let run = state.machine.take(at: now) else {
+      state.machine.pullerEnded()
+      return nil
     }
-    let context = StageContext(
-      stage: name, clock: environment.clock, deadline: run.deadline, log: log, metrics: environment.metrics)
-    let results = await withUnsafeCurrentTask { task in
-      state.withLock { _ in
-        run.task = task
-        if run.cancellation != nil { task?.cancel() }
+    return Turn(
+      run: run, wantsPuller: state.machine.wantsPuller(at: now), isWatchedTooLate: state.isWatchedTooLate)
+  }
+
+  /// Works on a run, and returns the next one: the lock is taken once a message, since all pullers of a stage share it.
+  private func work(_ run: StageMachine.Run, as task: UnsafeCurrentTask?) async -> Turn? {
+    var tickets: [Int] = []
+    if let journal = environment.journal {
+      for item in run.items {
+        tickets.append(journal.begin(disposer.topics.group, item.message.id, deadline: run.deadline))
       }
-      let results = await process(run, context)
-      state.withLock { _ in run.task = nil }
-      return results
     }
-    let ended = environment.clock.now
-    let outputs = zip(run.items, results).map { item, result in
-      (result: result, outputs: records(of: result, item, run, ended))
-    }
-    let (before, after, isDraining, isWatchedTooLate) = state.withLock { state in
+    let endings = await process(run)
+    let (turn, before, after, isDraining, isWatchedTooLate) = state.withLock { state in
       let before = state.machine.circuit.state
-      state.machine.finish(run, outputs, at: ended)
-      return (before, state.machine.circuit.state, state.machine.isDraining, state.isWatchedTooLate)
+      state.machine.finish(run, endings, at: environment.clock.now)
+      let after = state.machine.circuit.state
+      let turn = begin(&state)
+      turn?.run.task = task
+      return (turn, before, after, state.machine.isDraining, state.isWatchedTooLate)
     }
     for ticket in tickets { environment.journal?.end(ticket) }
     tellCircuit(before, after)
     if isWatchedTooLate { timeMatters.raise() }
     somethingIsDone.raise()
     if isDraining { fetchMayGoOn.raise() }
+    return turn
   }
 
-  private func process(_ run: StageMachine.Run, _ context: StageContext) async -> [Result<Outcome, StageError>] {
+  private func process(_ run: StageMachine.Run) async -> [StageMachine.Ending] {
+    let context = context.until(run.deadline)
     do {
       switch stage {
-      case .one(let stage): return [.success(try await stage.process(run.items[0].message, context))]
+      case .one(let stage):
+        return [ending(.success(try await stage.process(run.items[0].message, context)), run.items[0], run)]
       case .batch(let stage, _):
         let outcomes = try await stage.process(run.items.map(\.message), context)
         guard outcomes.count == run.items.count else {
           let text = "\(outcomes.count) outcomes for \(run.items.count) messages"
-          return run.items.map { _ in .failure(.permanent("stage.outcomes", text)) }
+          return run.items.map { ending(.failure(.permanent("stage.outcomes", text)), $0, run) }
         }
-        return outcomes.map { .success($0) }
+        return zip(run.items, outcomes).map { ending(.success($1), $0, run) }
       }
     } catch {
       let cancellation = state.withLock { _ in run.cancellation }
@@ -450,8 +469,14 @@ public final class StageRunner: Sendable {
         case .timeout: StageError.transient("timeout", "not done within \(DurationText.short(settings.timeout))")
         default: StageError.classify(error)
         }
-      return run.items.map { _ in .failure(failure) }
+      return run.items.map { ending(.failure(failure), $0, run) }
     }
+  }
+
+  private func ending(
+    _ result: Result<Outcome, StageError>, _ item: StageMachine.Item, _ run: StageMachine.Run
+  ) -> StageMachine.Ending {
+    StageMachine.Ending(result, outputs: records(of: result, item, run, environment.clock.now))
   }
 
   private func records(
@@ -488,16 +513,16 @@ public final class StageRunner: Sendable {
   private func settle(_ consumer: any Consumer, _ hasEnded: @Sendable () -> Bool) async {
     while !hasEnded() {
       let (next, isWatchedTooLate) = state.withLock { state in
-        (state.machine.takeSettlement(limit: Self.settleLimit), state.isWatchedTooLate)
+        (state.machine.takePrefix(limit: Self.settleLimit), state.isWatchedTooLate)
       }
       if isWatchedTooLate { timeMatters.raise() }
-      guard let settlement = next else {
+      guard let prefix = next else {
         if state.withLock({ $0.machine.isDraining && $0.machine.isIdle }) { return }
         if Task.isCancelled { return }
         await somethingIsDone.wait()
         continue
       }
-      guard await settled(settlement, consumer) else { return }
+      guard await settled(prefix.settlement(), consumer) else { return }
       fetchMayGoOn.raise()
       pullersWanted.raise()
     }

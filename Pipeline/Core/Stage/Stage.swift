@@ -90,24 +90,44 @@ public struct Part: Sendable {
 
 /// What a stage is told beside the message.
 public struct StageContext: Sendable {
+  private final class Shared: Sendable {
+    let stage: StageName
+    let clock: any PipelineClock
+    let log: Log
+    let metrics: Metrics
+
+    init(_ stage: StageName, _ clock: any PipelineClock, _ log: Log, _ metrics: Metrics) {
+      self.stage = stage
+      self.clock = clock
+      self.log = log
+      self.metrics = metrics
+    }
+  }
+  // One for all messages of a stage.
+  private let shared: Shared
+
   /// The flow and stage that run.
-  public let stage: StageName
+  public var stage: StageName { shared.stage }
   /// The time, as tests and simulations see it too.
-  public let clock: any PipelineClock
+  public var clock: any PipelineClock { shared.clock }
   /// When the message (the batch) counts as timed out, and the task is cancelled.
-  public let deadline: Timestamp
+  public private(set) var deadline: Timestamp
   /// Where to log to; lines carry the stage.
-  public let log: Log
+  public var log: Log { shared.log }
   /// Where to count.
-  public let metrics: Metrics
+  public var metrics: Metrics { shared.metrics }
 
   /// For runtimes and test harnesses.
   public init(stage: StageName, clock: any PipelineClock, deadline: Timestamp, log: Log, metrics: Metrics) {
-    self.stage = stage
-    self.clock = clock
+    shared = Shared(stage, clock, log, metrics)
     self.deadline = deadline
-    self.log = log
-    self.metrics = metrics
+  }
+
+  /// The same with another deadline.
+  func until(_ deadline: Timestamp) -> StageContext {
+    var context = self
+    context.deadline = deadline
+    return context
   }
 }
 

@@ -1,4 +1,5 @@
 import Pipeline
+import Synchronization
 
 /// Lets operations into a store, one at a time: on a thread of its own, or right where the caller is.
 protocol StoreQueue: Sendable {
@@ -6,6 +7,8 @@ protocol StoreQueue: Sendable {
   var wakes: WakeTable { get }
   /// Whose content it is.
   var identity: StoreIdentity { get }
+  /// How many transactions have become durable.
+  var commits: Int { get }
 
   /// A name for one process, or one broker of a process, that no other has.
   func newSession() -> Int64
@@ -36,6 +39,7 @@ final class InlineStoreQueue: StoreQueue, ContentSource {
   let identity = StoreIdentity()
   private let store = Monitor<BrokerStore?>(nil)
   private let sessions = Monitor<Int64>(0)
+  private let committed = Atomic<Int>(0)
   private let yield: (@Sendable () async -> Void)?
 
   /// A store in memory. `yield` is awaited before each operation.
@@ -49,6 +53,8 @@ final class InlineStoreQueue: StoreQueue, ContentSource {
       isWritable: true)
     store.withLock { $0 = opened }
   }
+
+  var commits: Int { committed.load(ordering: .relaxed) }
 
   func newSession() -> Int64 {
     sessions.withLock { last in
@@ -89,6 +95,7 @@ final class InlineStoreQueue: StoreQueue, ContentSource {
         return (.success(result), store.touched)
       } catch { return (.failure(error), .init()) }
     }
+    committed.wrappingAdd(1, ordering: .relaxed)
     wakes.wake(touched)
     return try result.get()
   }

@@ -1,4 +1,5 @@
 import Pipeline
+import Synchronization
 
 /// An operation on its way to a store's thread and back.
 private protocol StoreJob: Sendable {
@@ -43,6 +44,8 @@ final class StoreThread: ContentSource {
     var enders: [CheckedContinuation<Void, Never>] = []
   }
   private let state = Monitor(State())
+  /// How many transactions have become durable.
+  let commits = Atomic<Int>(0)
   private let isWriting: Bool
   private let wakes: WakeTable
   private let folder: DataFolder
@@ -201,6 +204,7 @@ final class StoreThread: ContentSource {
       }
       try store.maintain(wakes.hearts)
       try store.commit()
+      commits.wrappingAdd(1, ordering: .relaxed)
       let touched = store.touched
       if !touched.isEmpty {
         wakes.wake(touched)

@@ -1,4 +1,5 @@
 import Pipeline
+import Synchronization
 
 /// A store in a data folder: one thread writes, one reads, and a third listens for other processes.
 final class ThreadStoreQueue: StoreQueue {
@@ -66,6 +67,8 @@ final class ThreadStoreQueue: StoreQueue {
   func commit<R: Sendable>(
     _ body: @escaping @Sendable (BrokerStore) throws(BrokerError) -> R
   ) async throws(BrokerError) -> R { try await writer.perform(body) }
+
+  var commits: Int { writer.commits.load(ordering: .relaxed) }
 
   /// The writing thread does it by itself.
   func maintain() async {}
