@@ -96,6 +96,17 @@ public struct Headers: Sendable, Hashable {
     return result
   }
 
+  /// Every header in order, without making strings of the names; both parts are valid inside `body` only.
+  public func forEach(_ body: (_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Void) {
+    encoded.withUnsafeBytes { bytes in
+      var at = 0
+      while let entry = Self.entry(in: encoded, at: at) {
+        body(UnsafeRawBufferPointer(rebasing: bytes[entry.name]), UnsafeRawBufferPointer(rebasing: bytes[entry.value]))
+        at = entry.end
+      }
+    }
+  }
+
   private typealias Entry = (name: Range<Int>, value: Range<Int>, end: Int)
 
   private static func entry(in bytes: [UInt8], at start: Int) -> Entry? {

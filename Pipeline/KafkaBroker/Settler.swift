@@ -1,0 +1,129 @@
+import Pipeline
+import RdKafka
+
+/// Settles for one member of a group: what waits at the same time shares a transaction. Used by one thread.
+final class Settler {
+  /// What to settle, its records ready.
+  struct Job: Sendable {
+    let progress: [Settlement.Progress]
+    let records: [PreparedRecord]
+    let answer: Answer<Void>
+  }
+
+  /// Records beyond which waiting settlements do not share a transaction.
+  static let maximumRecords = 5000
+
+  private let transactor: Transactor
+  private let state: Monitor<MemberState>
+  private let patience: Duration
+
+  init(_ transactor: Transactor, _ state: Monitor<MemberState>, patience: Duration) {
+    self.transactor = transactor
+    self.state = state
+    self.patience = patience
+  }
+
+  /// Takes the member's transactional id over: what its predecessor left open is ended.
+  func prepare() -> Result<Void, BrokerError> {
+    do {
+      try transactor.prepare()
+      return .success(())
+    } catch {
+      switch error {
+      case .refused(let reason), .unknown(let reason): return .failure(reason)
+      case .fenced(let reason), .staleGroup(let reason): return .failure(BrokerError(reason, "join"))
+      }
+    }
+  }
+
+  /// Settles all of these, in order.
+  func settle(_ jobs: [Job]) {
+    var group: [Job] = []
+    var count = 0
+    for job in jobs {
+      if !group.isEmpty, count + job.records.count > Self.maximumRecords {
+        settleTogether(group)
+        group = []
+        count = 0
+      }
+      group.append(job)
+      count += job.records.count
+    }
+    settleTogether(group)
+  }
+
+  private func settleTogether(_ jobs: [Job]) {
+    let deadline = Deadline(patience * 3)
+    var jobs = jobs
+    while true {
+      let admitted = admit(jobs)
+      guard let first = admitted.first else { return }
+      jobs = admitted.map(\.job)
+      // A later settlement of the same partition goes further.
+      var offsets: [TopicPartition: Int64] = [:]
+      for step in jobs.flatMap(\.progress) { offsets[step.topicPartition] = step.next }
+      let places = offsets.map {
+        PartitionOffset(topic: $0.key.topic, partition: $0.key.partition, offset: $0.value)
+      }
+      let result: Result<Void, BrokerError>
+      do {
+        _ = try transactor.transact(
+          jobs.flatMap(\.records), offsets: places, of: first.admission.membership)
+        result = .success(())
+      } catch {
+        switch error {
+        case .staleGroup(let reason):
+          finish(admitted)
+          // Our partitions may be ours still, under a generation that we have not heard of yet.
+          if waitForMembership(after: first.admission.epoch, deadline) { continue }
+          let error = BrokerError(.unavailable, "the group did not settle down: \(reason)")
+          return jobs.forEach { $0.answer.resume(returning: .failure(error)) }
+        case .refused(let reason):
+          if jobs.count > 1 {
+            finish(admitted)
+            return jobs.forEach { settleTogether([$0]) }
+          }
+          result = .failure(reason)
+        case .fenced(let reason):
+          let error = BrokerError(reason, "somebody else settles under this member's name")
+          state.broadcast {
+            $0.fail(error)
+            $0.isRung = true
+          }
+          result = .failure(error)
+        case .unknown(let reason): result = .failure(reason)
+        }
+      }
+      finish(admitted)
+      return jobs.forEach { $0.answer.resume(returning: result) }
+    }
+  }
+
+  private typealias Admitted = (job: Job, admission: MemberState.Admission)
+
+  private func admit(_ jobs: [Job]) -> [Admitted] {
+    var refused: [(Job, BrokerError)] = []
+    let admitted = state.withLock { state -> [Admitted] in
+      var result: [Admitted] = []
+      for job in jobs {
+        do throws(BrokerError) { result.append((job, try state.admit(job.progress))) } catch {
+          refused.append((job, error))
+        }
+      }
+      return result
+    }
+    for (job, error) in refused { job.answer.resume(returning: .failure(error)) }
+    return admitted
+  }
+
+  private func finish(_ admitted: [Admitted]) {
+    state.broadcast { state in for one in admitted { state.settled(one.admission) } }
+  }
+
+  private func waitForMembership(after epoch: Int, _ deadline: Deadline) -> Bool {
+    state.wait { state -> Monitor<MemberState>.Waiting<Bool> in
+      if state.epoch != epoch || state.isClosing { return .result(true) }
+      return deadline.isOver ? .result(false) : .until(deadline.nanoseconds)
+    }
+  }
+}
