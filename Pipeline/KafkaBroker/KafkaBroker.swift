@@ -70,7 +70,10 @@ public final class KafkaBroker: Broker {
 
   /// See `Broker`.
   public func delete(_ topics: [String]) async throws(BrokerError) {
-    try await ask { questions throws(BrokerError) in try questions.delete(topics) }
+    let groups = state.withLock { state in
+      state.topics.filter { !$0.value.isDisjoint(with: topics) }.map(\.key).sorted()
+    }
+    try await ask { questions throws(BrokerError) in try questions.delete(topics, readBy: groups) }
     state.withLock { state in for topic in topics { state.partitions[topic] = nil } }
     _ = producing.add(.renew)
   }
@@ -199,14 +202,23 @@ public final class KafkaBroker: Broker {
   /// See `Broker`.
   public func offset(of partition: TopicPartition, at time: Timestamp) async throws(BrokerError) -> Int64 {
     try await check(partition)
-    return try await ask { questions throws(BrokerError) in try questions.offset(of: partition, at: time) }
+    let found = try await ask { questions throws(BrokerError) in try questions.offset(of: partition, at: time) }
+    // The marker that ends a transaction has a time too, and is no record.
+    if let found, let record = try await read(partition, from: found, limit: 1).first { return record.offset }
+    return try await watermarks([partition]).first?.end ?? 0
   }
 
   // MARK: Groups
 
   /// See `Broker`.
   public func committed(group: String) async throws(BrokerError) -> [TopicPartition: Int64] {
-    try await ask { questions throws(BrokerError) in try questions.committed(group) }
+    // A topic that is gone, and whose offsets the broker has not forgotten yet, is left out.
+    let existing = try await topics(prefix: "")
+    let read = state.withLock { $0.topics[group] ?? [] }
+    let partitions = existing.filter { read.contains($0.name) }.flatMap(\.topicPartitions)
+    let found = try await ask { questions throws(BrokerError) in try questions.committed(group, partitions) }
+    let names = Set(existing.map(\.name))
+    return found.filter { names.contains($0.key.topic) }
   }
 
   /// See `Broker`. Topics that go along with the group's first one are known if a member of this process reads them, or
@@ -215,11 +227,12 @@ public final class KafkaBroker: Broker {
     let (shared, committed) = try await ask { questions throws(BrokerError) in
       (try questions.members(group), try questions.committed(group))
     }
+    let known = Set(try await self.topics(prefix: "").map(\.name))
     var topics = state.withLock { $0.topics[group] ?? [] }
     topics.formUnion(shared.keys.map(\.topic))
     topics.formUnion(committed.keys.map(\.topic))
     var result: [TopicPartition: String?] = [:]
-    for topic in topics.sorted() {
+    for topic in topics.intersection(known).sorted() {
       for partition in 0..<(try await partitions(of: topic)) {
         let name = TopicPartition(topic, partition)
         let owner = shared[name] ?? shared.first { $0.key.partition == partition }?.value

@@ -17,8 +17,15 @@ final class Questions {
     return client
   }
 
+  /// Asks, and asks again while leaders and coordinators are being found: questions change nothing.
   private func ask<R>(_ doing: String, _ body: (AdminClient) throws(KafkaError) -> R) throws(BrokerError) -> R {
-    do throws(KafkaError) { return try body(admin()) } catch { throw BrokerError(error, doing) }
+    let deadline = Deadline(options.patience)
+    while true {
+      do throws(KafkaError) { return try body(admin()) } catch {
+        guard error.kind == .unavailable, !deadline.isOver else { throw BrokerError(error, doing) }
+        pause()
+      }
+    }
   }
 
   // MARK: Topics
@@ -75,7 +82,9 @@ final class Questions {
     }
   }
 
-  func delete(_ topics: [String]) throws(BrokerError) {
+  /// Deletes topics, and waits until they are gone, and what these groups had committed of them with them: the broker
+  /// forgets that a little later, and a new topic of the same name must not meet it.
+  func delete(_ topics: [String], readBy groups: [String]) throws(BrokerError) {
     for topic in topics {
       do throws(KafkaError) { try admin().delete(topic: topic, milliseconds: patience) } catch {
         if error.kind != .unknownTopic { throw BrokerError(error, "delete \(topic)") }
@@ -84,6 +93,11 @@ final class Questions {
     for topic in topics {
       try wait("topic \(topic) to be gone") { () throws(BrokerError) -> Void? in
         try partitions(of: topic) == nil ? () : nil
+      }
+    }
+    for group in groups {
+      try wait("group \(group) to forget \(topics)") { () throws(BrokerError) -> Void? in
+        try committed(group).keys.contains { topics.contains($0.topic) } ? nil : ()
       }
     }
   }
@@ -98,22 +112,34 @@ final class Questions {
     }
   }
 
-  func offset(of partition: TopicPartition, at time: Timestamp) throws(BrokerError) -> Int64 {
-    let found = try ask("offset of \(partition)") { admin throws(KafkaError) in
+  /// The first place at `time` or later, which may be one that holds no record; nil if there is none.
+  func offset(of partition: TopicPartition, at time: Timestamp) throws(BrokerError) -> Int64? {
+    try ask("offset of \(partition)") { admin throws(KafkaError) in
       try admin.offset(
         topic: partition.topic, partition: partition.partition, at: time.milliseconds, milliseconds: patience)
     }
-    if let found { return found }
-    return try watermarks(partition).end
   }
 
   // MARK: Groups
 
-  func committed(_ group: String) throws(BrokerError) -> [TopicPartition: Int64] {
+  /// Where the group stands: of these partitions for certain, of others as soon as the broker has it.
+  ///
+  /// Asked for everything, the broker leaves out what is being committed for the first time; asked for a partition, it
+  /// says so.
+  func committed(
+    _ group: String, _ partitions: [TopicPartition] = []
+  ) throws(BrokerError) -> [TopicPartition: Int64] {
     // While the markers of a settlement are being written, the broker refuses to say.
     try wait("the offsets of \(group) to be decided") { () throws(BrokerError) -> [TopicPartition: Int64]? in
       let found = try ask("offsets of \(group)") { admin throws(KafkaError) -> [PartitionOffset]? in
-        do throws(KafkaError) { return try admin.committed(group: group, milliseconds: patience) } catch {
+        // Not for long: while a new cluster makes its coordinator, a question may be lost.
+        let patience = min(patience, 2000)
+        do throws(KafkaError) {
+          let all = try admin.committed(group: group, nil, milliseconds: patience)
+          guard !partitions.isEmpty else { return all }
+          let asked = partitions.map { PartitionOffset(topic: $0.topic, partition: $0.partition) }
+          return try all + admin.committed(group: group, asked, milliseconds: patience)
+        } catch {
           if error.kind == .unstableOffsets { return nil }
           throw error
         }
@@ -140,14 +166,17 @@ final class Questions {
   /// Asks again every 5 ms until there is an answer.
   private func wait<R>(_ what: String, _ body: () throws(BrokerError) -> R?) throws(BrokerError) -> R {
     let deadline = Deadline(options.patience)
-    let pauses = Monitor(())
     while true {
       if let found = try body() { return found }
       guard !deadline.isOver else { throw BrokerError(.unavailable, "waited in vain for \(what)") }
-      let until = monotonicNanoseconds() + 5_000_000
-      pauses.wait { _ -> Monitor<Void>.Waiting<Void> in
-        monotonicNanoseconds() >= until ? .result(()) : .until(until)
-      }
+      pause()
+    }
+  }
+
+  private func pause() {
+    let until = monotonicNanoseconds() + 5_000_000
+    Monitor(()).wait { _ -> Monitor<Void>.Waiting<Void> in
+      monotonicNanoseconds() >= until ? .result(()) : .until(until)
     }
   }
 }

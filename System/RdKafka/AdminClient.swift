@@ -129,11 +129,17 @@ public final class AdminClient {
 
   // MARK: Groups
 
-  /// Everything that the group has committed.
+  /// What the group has committed of these partitions, or altogether.
   ///
   /// - Throws: kind `unstableOffsets` while a transaction that commits some is being ended: ask again.
-  public func committed(group: String, milliseconds: Int) throws(KafkaError) -> [PartitionOffset] {
-    guard let question = rd_kafka_ListConsumerGroupOffsets_new(group, nil) else { return [] }
+  public func committed(
+    group: String, _ partitions: [PartitionOffset]?, milliseconds: Int
+  ) throws(KafkaError) -> [PartitionOffset] {
+    let asked =
+      try partitions.map { partitions throws(KafkaError) in
+        try PartitionList.with(partitions) { list in rd_kafka_ListConsumerGroupOffsets_new(group, list) }
+      } ?? rd_kafka_ListConsumerGroupOffsets_new(group, nil)
+    guard let question = asked else { return [] }
     defer { rd_kafka_ListConsumerGroupOffsets_destroy(question) }
     return try ask(RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS, milliseconds) { options, queue in
       if let error = rd_kafka_AdminOptions_set_require_stable_offsets(options, 1) { rd_kafka_error_destroy(error) }
