@@ -74,8 +74,10 @@ final class Settler {
         switch error {
         case .staleGroup(let reason):
           finish(admitted)
-          // Our partitions may be ours still, under a generation that we have not heard of yet.
-          if waitForMembership(after: first.admission.epoch, deadline) { continue }
+          // Our partitions may be ours still, under a generation that we have not heard of yet, or when the others
+          // have heard of this one.
+          waitForMembership(after: first.admission.epoch)
+          if !deadline.isOver { continue }
           let error = BrokerError(.unavailable, "the group did not settle down: \(reason)")
           return jobs.forEach { $0.answer.resume(returning: .failure(error)) }
         case .refused(let reason):
@@ -120,10 +122,10 @@ final class Settler {
     state.broadcast { state in for one in admitted { state.settled(one.admission) } }
   }
 
-  private func waitForMembership(after epoch: Int, _ deadline: Deadline) -> Bool {
-    state.wait { state -> Monitor<MemberState>.Waiting<Bool> in
-      if state.epoch != epoch || state.isClosing { return .result(true) }
-      return deadline.isOver ? .result(false) : .until(deadline.nanoseconds)
+  private func waitForMembership(after epoch: Int) {
+    let until = Deadline(.milliseconds(30))
+    state.wait { state -> Monitor<MemberState>.Waiting<Void> in
+      state.epoch != epoch || until.isOver ? .result(()) : .until(until.nanoseconds)
     }
   }
 }
