@@ -85,7 +85,8 @@ extension KafkaBroker.Options {
   func topic(_ retention: TopicSpecification.Retention) -> [String: String] {
     // What is settled is deleted by whoever knows the groups, not by time.
     var result = [
-      "message.timestamp.type": "LogAppendTime", "max.message.bytes": "\(largestRecord + 1024)", "retention.bytes": "-1",
+      "message.timestamp.type": "LogAppendTime", "max.message.bytes": "\(largestRecord + 1024)",
+      "retention.bytes": "-1",
     ]
     switch retention {
     case .untilSettled, .unlimited: result["retention.ms"] = "-1"

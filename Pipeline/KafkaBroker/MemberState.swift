@@ -19,10 +19,9 @@ struct MemberState {
   }
 
   /// What has to be given up, as librdkafka named it, and with the partitions that go along.
-  struct Revocation {
+  struct Revocation: Equatable {
     let partitions: [TopicPartition]
     let deadline: Int64
-    var isLost = false
   }
 
   /// What an admitted settlement is made under.

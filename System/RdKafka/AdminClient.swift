@@ -182,7 +182,8 @@ public final class AdminClient {
         }
         for number in 0..<rd_kafka_ConsumerGroupDescription_member_count(groups[index]) {
           let member = rd_kafka_ConsumerGroupDescription_member(groups[index], number)
-          let name = rd_kafka_MemberDescription_group_instance_id(member) ?? rd_kafka_MemberDescription_client_id(member)
+          let name =
+            rd_kafka_MemberDescription_group_instance_id(member) ?? rd_kafka_MemberDescription_client_id(member)
           let assignment = rd_kafka_MemberDescription_assignment(member)
           found.append(
             Member(

@@ -67,7 +67,9 @@ extension BrokerConformance {
       _ = try await bench.assigned(consumer)
       try bench.expect(try await bench.broker.committed(group: bench.group("g")).count, 0, "nothing settled")
     },
-    Case("members share the partitions, and partition n of all topics belongs to one") { bench in
+    Case(
+      "members share the partitions, and partition n of all topics belongs to one", needs: { $0.incrementalRevocation }
+    ) { bench in
       let topics = [try await bench.topic("left", partitions: 4), try await bench.topic("right", partitions: 4)]
       let first = try await bench.join("g", topics, as: "a")
       try bench.expect(try await bench.assigned(first).count, 8, "alone, it has all")
@@ -91,7 +93,7 @@ extension BrokerConformance {
       let all = try await left + right
       try bench.expect(all.sorted(), bench.numbers(0..<40).sorted(), "each record reaches one of them")
     },
-    Case("when a member leaves, the others take over where it was") { bench in
+    Case("when a member leaves, the others take over where it was", needs: { $0.incrementalRevocation }) { bench in
       let topic = try await bench.topic("leave", partitions: 2)
       let first = try await bench.join("g", [topic], as: "a")
       _ = try await bench.assigned(first)
