@@ -70,7 +70,9 @@ let service: [Target] = [
 let tools: [Target] = [
   .executableTarget(
     name: "simulate", dependencies: ["Pipeline", "PipelineTesting", "EmbeddedBroker"], path: "Benchmarks/Simulate",
-    swiftSettings: settings)
+    swiftSettings: settings),
+  .executableTarget(
+    name: "kafka-hop", dependencies: ["Pipeline", "KafkaBroker"], path: "Benchmarks/KafkaHop", swiftSettings: settings),
 ]
 
 let testing: [Target] = [

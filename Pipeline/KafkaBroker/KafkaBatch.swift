@@ -18,7 +18,7 @@ final class KafkaBatch: RecordBatch {
 
   func headers(_ index: Int) throws(BrokerError) -> Headers {
     var headers = Headers()
-    do { try messages.forEachHeader(index) { headers.append($0, $1) } } catch {
+    do { try messages.forEachHeader(index) { headers.append(name: $0, value: $1) } } catch {
       throw BrokerError(.corrupt, "the headers of offset \(messages.offset(index)) are damaged: \(error)")
     }
     return headers

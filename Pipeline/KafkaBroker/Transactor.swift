@@ -80,7 +80,7 @@ final class Transactor {
         try client.sendOffsets(offsets, of: membership, milliseconds: options.patienceMilliseconds)
       }
     } catch {
-      throw rollBack(client, error)
+      throw rollBack(client, records, error)
     }
     let deadline = Deadline(options.patience * 2)
     while true {
@@ -88,9 +88,9 @@ final class Transactor {
         try client.commit(milliseconds: options.patienceMilliseconds)
         break
       } catch {
-        if error.requiresAbort { throw rollBack(client, error) }
+        if error.requiresAbort { throw rollBack(client, records, error) }
         if error.isRetriable, !deadline.isOver { continue }
-        self.client = nil
+        abandon(client, records)
         throw .unknown(BrokerError(.unknownResult, "the commit was not answered: \(error)"))
       }
     }
@@ -126,8 +126,13 @@ final class Transactor {
     return list
   }
 
+  private func abandon(_ client: ProducerClient, _ records: [PreparedRecord]) {
+    client.abandon(keeping: records)
+    self.client = nil
+  }
+
   /// Aborts, and says what is known then.
-  private func rollBack(_ client: ProducerClient, _ error: KafkaError) -> Failure {
+  private func rollBack(_ client: ProducerClient, _ records: [PreparedRecord], _ error: KafkaError) -> Failure {
     // What a record met says more than what the transaction made of it.
     let error = client.takeReports().compactMap(\.error).first { $0.kind != .other } ?? error
     let deadline = Deadline(options.patience * 2)
@@ -141,7 +146,7 @@ final class Transactor {
     _ = client.takeReports()
     // Without an answer to the abort the producer is of no use; the broker aborts by itself in time. Nothing was
     // committed in either case.
-    if !isAborted { self.client = nil }
+    if !isAborted { abandon(client, records) }
     switch (client.fatalError ?? error).kind {
     case .fenced: return .fenced(client.fatalError ?? error)
     case .staleGroup: return .staleGroup(error)

@@ -13,6 +13,8 @@ final class Client: @unchecked Sendable {
     let wake: (@Sendable () -> Void)?
     var rebalances: [ConsumerClient.Event] = []
     var reports: [ProducerClient.Report] = []
+    /// What records point to that were never reported.
+    var kept: (any Sendable)?
     /// Nobody answers rebalances any more.
     var isClosing = false
     init(wake: (@Sendable () -> Void)?) { self.wake = wake }

@@ -1,4 +1,5 @@
 import CRdKafka
+import Glibc
 import Synchronization
 
 /// Messages as librdkafka fetched them: views on its memory, freed together with the last reference to the batch.
@@ -32,7 +33,9 @@ public final class MessageBatch: @unchecked Sendable {
   }
 
   /// Decodes its headers, in order; name and value are valid inside `body` only.
-  public func forEachHeader(_ index: Int, _ body: (String, UnsafeRawBufferPointer) -> Void) throws(KafkaError) {
+  public func forEachHeader(
+    _ index: Int, _ body: (_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Void
+  ) throws(KafkaError) {
     var headers: OpaquePointer?
     let error = headerLock.withLock { _ in rd_kafka_message_headers(messages[index], &headers) }
     if error == RD_KAFKA_RESP_ERR__NOENT { return }
@@ -40,7 +43,10 @@ public final class MessageBatch: @unchecked Sendable {
     var at = 0
     var (name, value, size): (UnsafePointer<CChar>?, UnsafeRawPointer?, Int) = (nil, nil, 0)
     while rd_kafka_header_get_all(headers, at, &name, &value, &size) == RD_KAFKA_RESP_ERR_NO_ERROR {
-      if let name { body(String(cString: name), UnsafeRawBufferPointer(start: value, count: size)) }
+      if let name {
+        body(
+          UnsafeRawBufferPointer(start: name, count: strlen(name)), UnsafeRawBufferPointer(start: value, count: size))
+      }
       at += 1
     }
   }

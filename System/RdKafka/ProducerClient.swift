@@ -53,9 +53,15 @@ public final class ProducerClient {
     try KafkaError.check(rd_kafka_abort_transaction(client.raw, Int32(clamping: milliseconds)))
   }
 
+  /// Gives the producer up with records in hand, and keeps what they point to until librdkafka is done with them.
+  public func abandon(keeping values: some Sendable) { client.events.kept = values }
+
   // MARK: Records
 
-  /// Takes a record into the producer's queue, copying its parts. `token` comes back in its report.
+  /// Takes a record into the producer's queue. `token` comes back in its report.
+  ///
+  /// The value is not copied: it has to stay where it is until its report, or, if the producer is given up before, until
+  /// librdkafka is done with it. See `abandon`.
   ///
   /// - Throws: kind `queueFull`: call `serve` and try again, with new headers.
   public func produce(

@@ -35,18 +35,18 @@ extension BrokerConformance {
     },
     Case("no partition waits for another that has many") { bench in
       let topic = try await bench.topic("fair", partitions: 3)
-      let all = (0..<3).map { TopicPartition(topic, $0) }
-      let consumer = try await bench.join("g", [topic])
-      _ = try await bench.assigned(consumer)
-      // Held back until all is there: a broker may fetch ahead, and the partitions then come as they are fetched.
-      try await consumer.pause(all)
       try await bench.produce(topic, bench.numbers(0..<300), partition: 1)
       try await bench.produce(topic, ["one"], partition: 0)
       try await bench.produce(topic, ["two"], partition: 2)
-      try bench.expect(try await bench.rest(consumer), [], "while all are paused")
-      try await consumer.resume(all)
-      let early = try await bench.texts(bench.take(90, from: consumer, limit: 10))
-      try bench.expect(early.contains("one") && early.contains("two"), "the short ones among the first 90")
+      let consumer = try await bench.join("g", [topic])
+      // The long one never ends. How soon the short ones come depends on what is fetched first; but they come.
+      try await bench.within("the short ones") {
+        var missing: Set = ["one", "two"]
+        while !missing.isEmpty {
+          missing.subtract(try await bench.texts(bench.take(10, from: consumer, limit: 10)))
+          try await bench.produce(topic, bench.numbers(0..<10), partition: 1)
+        }
+      }
     },
     Case("what was not settled comes again after a rejoin") { bench in
       let topic = try await bench.topic("again")

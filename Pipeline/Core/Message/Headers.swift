@@ -78,6 +78,20 @@ public struct Headers: Sendable, Hashable {
     encoded.append(contentsOf: value.prefix(valueCount))
   }
 
+  /// Adds a header behind the others, from memory that a broker holds.
+  public mutating func append(name: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer) {
+    let (nameCount, valueCount) = (min(name.count, Int(UInt16.max)), min(value.count, Self.maximumSize))
+    if encoded.isEmpty { encoded.reserveCapacity(512) }
+    withUnsafeTemporaryAllocation(byteCount: 6, alignment: 1) { prefix in
+      prefix[0] = UInt8(truncatingIfNeeded: nameCount >> 8)
+      prefix[1] = UInt8(truncatingIfNeeded: nameCount)
+      for index in 2..<6 { prefix[index] = UInt8(truncatingIfNeeded: valueCount >> (8 * (5 - index))) }
+      encoded.append(contentsOf: UnsafeRawBufferPointer(prefix))
+    }
+    encoded.append(contentsOf: UnsafeRawBufferPointer(rebasing: name[..<nameCount]))
+    encoded.append(contentsOf: UnsafeRawBufferPointer(rebasing: value[..<valueCount]))
+  }
+
   /// Removes every header of that name.
   public mutating func remove(_ name: String) {
     var found: [Range<Int>] = []
