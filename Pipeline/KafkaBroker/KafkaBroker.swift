@@ -173,8 +173,8 @@ public final class KafkaBroker: Broker {
         if batches.count > 1 { return batches.forEach { append([$0], transactor) } }
         result = reason
       case .unknown(let reason): result = reason
-      case .fenced(let reason), .staleGroup(let reason):
-        result = BrokerError(.unavailable, "produce: \(reason)")
+      case .fenced, .staleGroup:
+        result = BrokerError(.unavailable, "produce: the transaction was not taken")
         transactor.renew()
       }
     }

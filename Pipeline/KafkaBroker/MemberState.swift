@@ -58,6 +58,8 @@ struct MemberState {
   /// Rises with every membership, so that a settlement that came too early can wait for the next.
   private(set) var epoch = 0
   private(set) var isClosing = false
+  /// Whether the thread may leave the group: what was being settled is done.
+  var mayLeave: Bool { isClosing && settling.isEmpty }
   /// Whether the thread has something to look at.
   var isRung = true
 

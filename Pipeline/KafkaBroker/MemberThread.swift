@@ -30,16 +30,16 @@ final class MemberThread {
     while true {
       let now = monotonicNanoseconds()
       let tick = now + (pending == nil ? 500_000_000 : 50_000_000)
-      let isClosing = state.wait { state -> Monitor<MemberState>.Waiting<Bool> in
+      let mayLeave = state.wait { state -> Monitor<MemberState>.Waiting<Bool> in
         let until = min(tick, state.revocation?.deadline ?? tick)
         guard state.isRung || monotonicNanoseconds() >= until else { return .until(until) }
         state.isRung = false
-        return .result(state.isClosing)
+        return .result(state.mayLeave)
       }
       poll()
       assignPending()
       finishRevocation()
-      if isClosing { break }
+      if mayLeave { break }
       seek()
       serve()
     }
@@ -199,7 +199,7 @@ final class MemberThread {
   private func leave() {
     client.unsubscribe()
     let deadline = Deadline(.seconds(5))
-    while !deadline.isOver, client.membership()?.isMember == true {
+    while !deadline.isOver, client.membership() != nil {
       while let event = client.poll() {
         switch event {
         case .assign: try? client.assign([], incrementally: isIncremental)

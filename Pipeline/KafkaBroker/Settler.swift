@@ -31,7 +31,8 @@ final class Settler {
     } catch {
       switch error {
       case .refused(let reason), .unknown(let reason): return .failure(reason)
-      case .fenced(let reason), .staleGroup(let reason): return .failure(BrokerError(reason, "join"))
+      case .fenced(let reason): return .failure(BrokerError(reason, "join"))
+      case .staleGroup: return .failure(BrokerError(.other, "join: a transaction without a group has no generation"))
       }
     }
   }
@@ -59,16 +60,9 @@ final class Settler {
       let admitted = admit(jobs)
       guard let first = admitted.first else { return }
       jobs = admitted.map(\.job)
-      // A later settlement of the same partition goes further.
-      var offsets: [TopicPartition: Int64] = [:]
-      for step in jobs.flatMap(\.progress) { offsets[step.topicPartition] = step.next }
-      let places = offsets.map {
-        PartitionOffset(topic: $0.key.topic, partition: $0.key.partition, offset: $0.value)
-      }
       let result: Result<Void, BrokerError>
-      do {
-        _ = try transactor.transact(
-          jobs.flatMap(\.records), offsets: places, of: first.admission.membership)
+      do throws(Transactor.Failure) {
+        _ = try transactor.transact(jobs.flatMap(\.records), try offsets(admitted, first.admission.membership))
         result = .success(())
       } catch {
         switch error {
@@ -78,7 +72,8 @@ final class Settler {
           // have heard of this one.
           waitForMembership(after: first.admission.epoch)
           if !deadline.isOver { continue }
-          let error = BrokerError(.unavailable, "the group did not settle down: \(reason)")
+          let why = reason.map { ": \($0)" } ?? ""
+          let error = BrokerError(.unavailable, "the group did not settle down\(why)")
           return jobs.forEach { $0.answer.resume(returning: .failure(error)) }
         case .refused(let reason):
           if jobs.count > 1 {
@@ -99,6 +94,21 @@ final class Settler {
       finish(admitted)
       return jobs.forEach { $0.answer.resume(returning: result) }
     }
+  }
+
+  /// What the group gets to know; nil if nothing.
+  private func offsets(
+    _ admitted: [Admitted], _ membership: GroupMembership?
+  ) throws(Transactor.Failure) -> Transactor.Offsets? {
+    // A later settlement of the same partition goes further.
+    var next: [TopicPartition: Int64] = [:]
+    for step in admitted.flatMap(\.job.progress) { next[step.topicPartition] = step.next }
+    if next.isEmpty { return nil }
+    // Between two generations, and never without one.
+    guard let membership else { throw .staleGroup(nil) }
+    return Transactor.Offsets(
+      places: next.map { PartitionOffset(topic: $0.key.topic, partition: $0.key.partition, offset: $0.value) },
+      membership: membership)
   }
 
   private typealias Admitted = (job: Job, admission: MemberState.Admission)

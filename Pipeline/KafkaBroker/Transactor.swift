@@ -19,7 +19,7 @@ final class Transactor {
     /// It was not done.
     case refused(BrokerError)
     /// It was not done: the group is at another generation.
-    case staleGroup(KafkaError)
+    case staleGroup(KafkaError?)
     /// It was not done: somebody else has the id, or the member's name.
     case fenced(KafkaError)
     /// Nobody knows.
@@ -67,17 +67,22 @@ final class Transactor {
     }
   }
 
+  /// What a group gets to know of a transaction.
+  struct Offsets {
+    let places: [PartitionOffset]
+    let membership: GroupMembership
+  }
+
   /// Appends the records and commits the offsets, all or nothing. Returns the records' offsets.
-  func transact(
-    _ records: [PreparedRecord], offsets: [PartitionOffset] = [], of membership: GroupMembership? = nil
-  ) throws(Failure) -> [Int64] {
+  func transact(_ records: [PreparedRecord], _ offsets: Offsets? = nil) throws(Failure) -> [Int64] {
     let client = try ready()
     _ = client.takeReports()
     do throws(KafkaError) {
       try client.begin()
       for (index, record) in records.enumerated() { try append(record, token: index, client) }
-      if !offsets.isEmpty, let membership {
-        try client.sendOffsets(offsets, of: membership, milliseconds: options.patienceMilliseconds)
+      if let offsets {
+        try client.sendOffsets(
+          offsets.places, of: offsets.membership, milliseconds: options.patienceMilliseconds)
       }
     } catch {
       throw rollBack(client, records, error)

@@ -100,9 +100,10 @@ public final class ConsumerClient {
   /// An empty batch to take messages into.
   public func batch() -> MessageBatch { MessageBatch(client) }
 
-  /// This member of this generation, as it is now; nil when it is none.
+  /// This member of this generation, as it is now; nil when the group does not know it: a transaction that named no
+  /// member would be taken from anybody.
   public func membership() -> GroupMembership? {
-    rd_kafka_consumer_group_metadata(client.raw).map { GroupMembership($0) }
+    rd_kafka_consumer_group_metadata(client.raw).map { GroupMembership($0) }.flatMap { $0.isMember ? $0 : nil }
   }
 
   /// Ends consuming; what was taken stays readable.
@@ -124,7 +125,7 @@ public final class GroupMembership: @unchecked Sendable {
   /// The group's generation; -1 when not in it.
   public let generation: Int32
   /// Whether the group knows this member.
-  public let isMember: Bool
+  let isMember: Bool
 
   init(_ raw: OpaquePointer) {
     self.raw = raw
@@ -144,7 +145,7 @@ public final class GroupMembership: @unchecked Sendable {
       rd_kafka_mem_free(nil, buffer)
     }
     self.generation = generation
-    self.isMember = isMember
+    self.isMember = isMember && generation >= 0
   }
 
   deinit { rd_kafka_consumer_group_metadata_destroy(raw) }
