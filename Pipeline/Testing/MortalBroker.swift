@@ -30,8 +30,14 @@ public final class MortalBroker: Broker {
   /// Ends the process: from here on it changes nothing.
   public func kill() {
     alive.withLock { $0 = false }
-    for consumer in consumers.withLock({ $0 }) { consumer.died.raise() }
+    let all = consumers.withLock { consumers in
+      defer { consumers = [] }
+      return consumers
+    }
+    for consumer in all { consumer.died.raise() }
   }
+
+  func left(_ consumer: MortalConsumer) { consumers.withLock { $0.removeAll { $0 === consumer } } }
 
   var isAlive: Bool { alive.withLock { $0 } }
 
@@ -163,6 +169,7 @@ final class MortalConsumer: Consumer {
   }
   /// A dead process leaves no group: whoever joins under its name replaces it.
   func close() async {
+    broker.left(self)
     if broker.isAlive { await inner.close() }
   }
 }

@@ -105,6 +105,7 @@ private final class World: Sendable {
 
   struct State {
     var process: MortalBroker?
+    var connections: [any Broker] = []
     var service: PipelineService?
     var crashes = 0
     var accepted: [MessageID] = []
@@ -172,6 +173,8 @@ private final class World: Sendable {
       group.addTask { await self.processes(broker) }
       group.addTask { await self.watch(broker) }
     }
+    // Members of dead processes stay in their groups to the end; nobody else would let go of them.
+    for connection in state.withLock({ $0.connections }) { await connection.close() }
   }
 
   /// Kills the process between two steps; the next one may run another topology.
@@ -192,6 +195,7 @@ private final class World: Sendable {
       let process = MortalBroker(connection, defect: configuration.defect) { self.delivered($0) }
       let topology = state.withLock { state in
         state.process = process
+        state.connections.append(connection)
         state.order = OrderWatch()
         return topologies[state.topology]
       }
@@ -298,6 +302,7 @@ private final class World: Sendable {
 
   func report(steps: Int, choices: Int, schedule: UInt64, isStuck: Bool) -> Simulation.Report {
     state.withLock { state in
+      (state.service, state.process, state.connections) = (nil, nil, [])  // they know this world, through their stages
       var violations = state.violations
       if isStuck { violations.append("stuck: \(state.accepted.filter { state.ended[$0] == nil }.count) never ended") }
       for (index, id) in state.accepted.enumerated() {
