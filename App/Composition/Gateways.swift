@@ -14,8 +14,8 @@ enum Gateways {
     var services: [any GatewayService] = []
     for gateway in context.part.gateways {
       switch gateway.name {
-      case "smtp": services.append(SMTPService(try smtp(gateway, context, stores, loop)))
-      case "web": services.append(WebService(try web(gateway, context, stores, loop)))
+      case "smtp": services.append(SocketService(name: gateway.name, gateway: try smtp(gateway, context, stores, loop)))
+      case "web": services.append(SocketService(name: gateway.name, gateway: try web(gateway, context, stores, loop)))
       default: throw ServiceError(.config, "gateway \(gateway.name) is not part of this build")
       }
     }
@@ -66,24 +66,20 @@ enum Gateways {
   }
 }
 
-/// The SMTP gateway as the service starts and stops it.
-private struct SMTPService: GatewayService {
-  let gateway: SMTPGateway
-  var name: String { "smtp" }
-  init(_ gateway: SMTPGateway) { self.gateway = gateway }
-
-  func start() async throws -> String {
-    try await gateway.start()
-    return gateway.address.description
-  }
-  func drain(deadline: Duration) async { await gateway.shutdown(draining: deadline / 2, deadline: deadline) }
+/// What has a socket that listens.
+private protocol SocketGateway: Sendable {
+  var address: SocketAddress { get }
+  func start() async throws
+  func shutdown(draining: Duration, deadline: Duration) async
 }
 
-/// The web gateway as the service starts and stops it.
-private struct WebService: GatewayService {
-  let gateway: WebGateway
-  var name: String { "web" }
-  init(_ gateway: WebGateway) { self.gateway = gateway }
+extension SMTPGateway: SocketGateway {}
+extension WebGateway: SocketGateway {}
+
+/// A gateway as the service starts and stops it.
+private struct SocketService: GatewayService {
+  let name: String
+  let gateway: any SocketGateway
 
   func start() async throws -> String {
     try await gateway.start()
