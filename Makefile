@@ -30,7 +30,7 @@ simulate: ## 100,000 simulated runs, release build (SEEDS=n FIRST=n)
 torture: ## Kills every process in turn under load, at least 60 times (KILLS=n)
 	@Scripts/setup test
 	swift build -c release --product mailflow
-	MAILFLOW_BINARY=$$(swift build -c release --show-bin-path)/mailflow KILLS=$(or $(KILLS),60) python3 -m unittest -v Tests/Scenarios/test_crash.py
+	MAILFLOW_BINARY=$$(swift build -c release --show-bin-path)/mailflow KILLS=$(or $(KILLS),60) python3 -W ignore -m unittest discover -v -s Tests/Scenarios -p test_crash.py
 
 bench: ## Measures it beside its peers (ONLY=chain, QUICK=1)
 	@Scripts/setup bench
