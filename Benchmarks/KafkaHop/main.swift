@@ -19,7 +19,8 @@ struct Usage {
     let now = Usage()
     let seconds = Double((now.wall - wall).microseconds) / 1e6
     let micros = (now.cpu - cpu) * 1e8 / Double(count)
-    print("\(what): \(count) records, \(Int(Double(count) / seconds)) a second, CPU \(micros.rounded() / 100) us a record")
+    print(
+      "\(what): \(count) records, \(Int(Double(count) / seconds)) a second, CPU \(micros.rounded() / 100) us a record")
   }
 }
 

@@ -28,6 +28,10 @@ final class Questions {
     }
   }
 
+  func ping() throws(BrokerError) {
+    try ask("connect to \(options.servers)") { admin throws(KafkaError) in try admin.ping(milliseconds: patience) }
+  }
+
   // MARK: Topics
 
   /// How many partitions a topic has; nil if there is none of that name.
@@ -40,6 +44,15 @@ final class Questions {
       }
       return found.partitions
     }
+  }
+
+  /// Those of the topics that exist.
+  func existing(_ names: Set<String>) throws(BrokerError) -> [TopicDescription] {
+    var result: [TopicDescription] = []
+    for name in names.sorted() {
+      if let count = try partitions(of: name) { result.append(TopicDescription(name: name, partitions: count)) }
+    }
+    return result
   }
 
   func topics(prefix: String) throws(BrokerError) -> [TopicDescription] {
