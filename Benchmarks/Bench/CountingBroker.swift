@@ -30,11 +30,11 @@ struct CountingBroker: Broker {
   func offset(of partition: TopicPartition, at time: Timestamp) async throws(BrokerError) -> Int64 {
     try await broker.offset(of: partition, at: time)
   }
-  func committed(group: String) async throws(BrokerError) -> [TopicPartition: Int64] {
-    try await broker.committed(group: group)
+  func committed(group: String, in topics: [String]) async throws(BrokerError) -> [TopicPartition: Int64] {
+    try await broker.committed(group: group, in: topics)
   }
-  func members(group: String) async throws(BrokerError) -> [TopicPartition: String?] {
-    try await broker.members(group: group)
+  func members(group: String, in topics: [String]) async throws(BrokerError) -> [TopicPartition: String?] {
+    try await broker.members(group: group, in: topics)
   }
   func close() async { await broker.close() }
 }

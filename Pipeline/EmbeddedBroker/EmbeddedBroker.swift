@@ -142,13 +142,13 @@ public final class EmbeddedBroker: Broker {
   // MARK: Groups
 
   /// See `Broker`.
-  public func committed(group: String) async throws(BrokerError) -> [TopicPartition: Int64] {
-    try await read { store throws(BrokerError) in try store.committed(group) }
+  public func committed(group: String, in topics: [String]) async throws(BrokerError) -> [TopicPartition: Int64] {
+    try await read { store throws(BrokerError) in try store.committed(group).filter { topics.contains($0.key.topic) } }
   }
 
   /// See `Broker`.
-  public func members(group: String) async throws(BrokerError) -> [TopicPartition: String?] {
-    try await read { store throws(BrokerError) in try store.members(group) }
+  public func members(group: String, in topics: [String]) async throws(BrokerError) -> [TopicPartition: String?] {
+    try await read { store throws(BrokerError) in try store.members(group).filter { topics.contains($0.key.topic) } }
   }
 
   /// See `Broker`.

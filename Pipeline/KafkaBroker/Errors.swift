@@ -15,7 +15,7 @@ extension BrokerError {
       case .tooLarge: .tooLarge
       case .fenced, .staleGroup: .fenced
       case .notPermitted: .notPermitted
-      case .partitionEnd, .other: .other
+      case .partitionEnd, .notFetching, .other: .other
       }
     self.init(kind, "\(doing): \(error)")
   }

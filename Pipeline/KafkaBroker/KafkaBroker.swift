@@ -54,7 +54,7 @@ public final class KafkaBroker: Broker {
   /// - Throws: `.unavailable` if nobody answers, `.other` if a property is wrong.
   public static func open(_ options: Options) async throws(BrokerError) -> KafkaBroker {
     let broker = KafkaBroker(options)
-    do { _ = try await broker.topics(prefix: "") } catch {
+    do { try await broker.ask { questions throws(BrokerError) in try questions.ping() } } catch {
       await broker.close()
       throw error
     }
@@ -211,35 +211,25 @@ public final class KafkaBroker: Broker {
   // MARK: Groups
 
   /// See `Broker`.
-  public func committed(group: String) async throws(BrokerError) -> [TopicPartition: Int64] {
-    // A topic that is gone, and whose offsets the broker has not forgotten yet, is left out.
-    let existing = try await topics(prefix: "")
-    let read = state.withLock { $0.topics[group] ?? [] }
-    let partitions = existing.filter { read.contains($0.name) }.flatMap(\.topicPartitions)
-    let found = try await ask { questions throws(BrokerError) in try questions.committed(group, partitions) }
-    let names = Set(existing.map(\.name))
-    return found.filter { names.contains($0.key.topic) }
+  public func committed(group: String, in topics: [String]) async throws(BrokerError) -> [TopicPartition: Int64] {
+    try await ask { questions throws(BrokerError) in
+      // A topic that is gone, and whose offsets the broker has not forgotten yet, is left out.
+      let partitions = try questions.existing(Set(topics)).flatMap(\.topicPartitions)
+      return partitions.isEmpty ? [:] : try questions.committed(group, partitions)
+    }
   }
 
-  /// See `Broker`. Topics that go along with the group's first one are known if a member of this process reads them, or
-  /// the group has settled something there.
-  public func members(group: String) async throws(BrokerError) -> [TopicPartition: String?] {
-    let (shared, committed) = try await ask { questions throws(BrokerError) in
-      (try questions.members(group), try questions.committed(group))
-    }
-    let known = Set(try await self.topics(prefix: "").map(\.name))
-    var topics = state.withLock { $0.topics[group] ?? [] }
-    topics.formUnion(shared.keys.map(\.topic))
-    topics.formUnion(committed.keys.map(\.topic))
-    var result: [TopicPartition: String?] = [:]
-    for topic in topics.intersection(known).sorted() {
-      for partition in 0..<(try await partitions(of: topic)) {
-        let name = TopicPartition(topic, partition)
-        let owner = shared[name] ?? shared.first { $0.key.partition == partition }?.value
-        result.updateValue(owner, forKey: name)
+  /// See `Broker`. The group shares out its first topic; the same partitions of the others go along.
+  public func members(group: String, in topics: [String]) async throws(BrokerError) -> [TopicPartition: String?] {
+    try await ask { questions throws(BrokerError) in
+      let shared = try questions.members(group)
+      var result: [TopicPartition: String?] = [:]
+      for place in try questions.existing(Set(topics)).flatMap(\.topicPartitions) {
+        let owner = shared[place] ?? shared.first { $0.key.partition == place.partition }?.value
+        result.updateValue(owner, forKey: place)
       }
+      return result
     }
-    return result
   }
 
   /// See `Broker`.

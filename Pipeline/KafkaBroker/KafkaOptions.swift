@@ -71,7 +71,10 @@ extension KafkaBroker.Options {
   }
 
   /// Of what asks: the end of a partition is that of what was appended, decided or not.
-  var admin: [String: String] { settings(["isolation.level": "read_uncommitted"]) }
+  ///
+  /// The group's name is never used, but without one librdkafka 2.0.2 reads through a null pointer when the answer to a
+  /// question about another group's offsets is that its coordinator has moved.
+  var admin: [String: String] { settings(["isolation.level": "read_uncommitted", "group.id": "mailflow-reader"]) }
 
   /// Of a producer whose work is transactions.
   func producer(id: String) -> [String: String] {

@@ -130,6 +130,13 @@ struct MemberState {
     return revocation
   }
 
+  /// Takes the revocation away unanswered.
+  mutating func dropRevocation() -> Revocation? {
+    defer { revocation = nil }
+    if let revocation { lose(revocation.partitions) }
+    return revocation
+  }
+
   mutating func fail(_ error: BrokerError) {
     if end == nil { end = error }
     lose(order)

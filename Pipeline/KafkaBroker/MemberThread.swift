@@ -55,7 +55,11 @@ final class MemberThread {
   private func poll() {
     while let event = client.poll() {
       switch event {
-      case .assign(let partitions): pending = partitions
+      case .assign(let partitions):
+        // librdkafka has taken something else for the answer to a revocation (see `move`): what it named goes with
+        // this, since others may get it as soon as the assignment is answered.
+        if let revocation = state.withLock({ $0.dropRevocation() }) { unassign(revocation.partitions) }
+        pending = partitions
       case .revoke(let partitions, let isLost): revoke(partitions, isLost: isLost)
       case .failed(let error):
         let name = "\(membership.instance) of group \(membership.group)"
@@ -185,11 +189,21 @@ final class MemberThread {
       let name = seek.place.topicPartition
       var result: Result<Void, BrokerError> = .success(())
       do throws(KafkaError) {
-        try client.seek(
-          PartitionOffset(topic: name.topic, partition: name.partition, offset: seek.place.offset),
-          milliseconds: options.patienceMilliseconds)
+        try move(PartitionOffset(topic: name.topic, partition: name.partition, offset: seek.place.offset))
       } catch { result = .failure(BrokerError(error, "seek to \(seek.place)")) }
       seek.answer.resume(returning: result)
+    }
+  }
+
+  /// A seek; where librdkafka has given the partition's fetching up, because its offset was out of range, the partition
+  /// is assigned anew. (Without incremental assignments that would take all others along: the member has to join again.)
+  private func move(_ place: PartitionOffset) throws(KafkaError) {
+    do throws(KafkaError) { try client.seek(place, milliseconds: options.patienceMilliseconds) } catch {
+      guard error.kind == .notFetching, isIncremental, pending == nil, !state.withLock({ $0.revocation != nil }) else {
+        throw error
+      }
+      try client.unassign([place], incrementally: true)
+      try client.assign([place], incrementally: true)
     }
   }
 

@@ -28,6 +28,10 @@ final class Questions {
     }
   }
 
+  func ping() throws(BrokerError) {
+    try ask("connect to \(options.servers)") { admin throws(KafkaError) in try admin.ping(milliseconds: patience) }
+  }
+
   // MARK: Topics
 
   /// How many partitions a topic has; nil if there is none of that name.
@@ -40,6 +44,15 @@ final class Questions {
       }
       return found.partitions
     }
+  }
+
+  /// Those of the topics that exist.
+  func existing(_ names: Set<String>) throws(BrokerError) -> [TopicDescription] {
+    var result: [TopicDescription] = []
+    for name in names.sorted() {
+      if let count = try partitions(of: name) { result.append(TopicDescription(name: name, partitions: count)) }
+    }
+    return result
   }
 
   func topics(prefix: String) throws(BrokerError) -> [TopicDescription] {
@@ -122,10 +135,8 @@ final class Questions {
 
   // MARK: Groups
 
-  /// Where the group stands: of these partitions for certain, of others as soon as the broker has it.
-  ///
-  /// Asked for everything, the broker leaves out what is being committed for the first time; asked for a partition, it
-  /// says so.
+  /// Where the group stands in these partitions; without any, in all that the broker has, which leaves out what is being
+  /// committed for the first time.
   func committed(
     _ group: String, _ partitions: [TopicPartition] = []
   ) throws(BrokerError) -> [TopicPartition: Int64] {
@@ -135,10 +146,8 @@ final class Questions {
         // Not for long: while a new cluster makes its coordinator, a question may be lost.
         let patience = min(patience, 2000)
         do throws(KafkaError) {
-          let all = try admin.committed(group: group, nil, milliseconds: patience)
-          guard !partitions.isEmpty else { return all }
           let asked = partitions.map { PartitionOffset(topic: $0.topic, partition: $0.partition) }
-          return try all + admin.committed(group: group, asked, milliseconds: patience)
+          return try admin.committed(group: group, asked.isEmpty ? nil : asked, milliseconds: patience)
         } catch {
           if error.kind == .unstableOffsets { return nil }
           throw error

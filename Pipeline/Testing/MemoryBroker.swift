@@ -212,15 +212,17 @@ public final class MemoryBroker: Broker {
   }
 
   /// See `Broker`.
-  public func committed(group: String) async throws(BrokerError) -> [TopicPartition: Int64] {
-    state.withLock { $0.groups[group]?.committed ?? [:] }
+  public func committed(group: String, in topics: [String]) async throws(BrokerError) -> [TopicPartition: Int64] {
+    state.withLock { $0.groups[group]?.committed ?? [:] }.filter { topics.contains($0.key.topic) }
   }
 
   /// See `Broker`.
-  public func members(group: String) async throws(BrokerError) -> [TopicPartition: String?] {
+  public func members(group: String, in topics: [String]) async throws(BrokerError) -> [TopicPartition: String?] {
     state.withLock { state in
       guard let group = state.groups[group] else { return [:] }
-      return group.owners.mapValues { owner in group.members.first { $0.id == owner.member }?.instance }
+      return group.owners.filter { topics.contains($0.key.topic) }.mapValues { owner in
+        group.members.first { $0.id == owner.member }?.instance
+      }
     }
   }
 

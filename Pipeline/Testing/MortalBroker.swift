@@ -89,12 +89,12 @@ public final class MortalBroker: Broker {
     try await living { () async throws(BrokerError) in try await inner.offset(of: partition, at: time) }
   }
   /// See `Broker`.
-  public func committed(group: String) async throws(BrokerError) -> [TopicPartition: Int64] {
-    try await living { () async throws(BrokerError) in try await inner.committed(group: group) }
+  public func committed(group: String, in topics: [String]) async throws(BrokerError) -> [TopicPartition: Int64] {
+    try await living { () async throws(BrokerError) in try await inner.committed(group: group, in: topics) }
   }
   /// See `Broker`.
-  public func members(group: String) async throws(BrokerError) -> [TopicPartition: String?] {
-    try await living { () async throws(BrokerError) in try await inner.members(group: group) }
+  public func members(group: String, in topics: [String]) async throws(BrokerError) -> [TopicPartition: String?] {
+    try await living { () async throws(BrokerError) in try await inner.members(group: group, in: topics) }
   }
   /// The shared broker lives on.
   public func close() async {}

@@ -29,6 +29,13 @@ public final class AdminClient {
 
   // MARK: Topics
 
+  /// Returns when a broker answers.
+  public func ping(milliseconds: Int) throws(KafkaError) {
+    var found: UnsafePointer<rd_kafka_metadata>?
+    try KafkaError.check(rd_kafka_metadata(client.raw, 0, nil, &found, Int32(clamping: milliseconds)))
+    if let found { rd_kafka_metadata_destroy(found) }
+  }
+
   /// The topic of that name, or all of them.
   public func topics(named name: String? = nil, milliseconds: Int) throws(KafkaError) -> [Topic] {
     var topic: OpaquePointer?

@@ -24,6 +24,8 @@ public struct KafkaError: Error, Sendable, CustomStringConvertible {
     case notPermitted
     /// The partition has been read to its end.
     case partitionEnd
+    /// The partition is not being fetched.
+    case notFetching
     /// The producer's queue is full: serve it and try again.
     case queueFull
     /// Something else.
@@ -102,6 +104,7 @@ public struct KafkaError: Error, Sendable, CustomStringConvertible {
       RD_KAFKA_RESP_ERR__AUTHENTICATION, RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
       .notPermitted
     case RD_KAFKA_RESP_ERR__PARTITION_EOF: .partitionEnd
+    case RD_KAFKA_RESP_ERR__STATE: .notFetching
     case RD_KAFKA_RESP_ERR__QUEUE_FULL: .queueFull
     default: .other
     }

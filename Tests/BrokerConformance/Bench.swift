@@ -44,6 +44,22 @@ struct Bench: Sendable {
         revokeDeadline: deadline))
   }
 
+  /// Where the group stands, as another process sees it that has never read these topics.
+  func committed(_ group: String, _ topics: [String]) async throws -> [TopicPartition: Int64] {
+    let other = try await second()
+    let found = try await other.committed(group: self.group(group), in: topics)
+    await other.close()
+    return found
+  }
+
+  /// Who has what, as another process sees it.
+  func members(_ group: String, _ topics: [String]) async throws -> [TopicPartition: String?] {
+    let other = try await second()
+    let found = try await other.members(group: self.group(group), in: topics)
+    await other.close()
+    return found
+  }
+
   func record(_ topic: String, _ value: String, key: String = "", partition: Int? = nil) -> OutgoingRecord {
     OutgoingRecord(
       topic: topic, partition: partition, key: Bytes(key), headers: Headers(), value: .bytes(Bytes(value)))

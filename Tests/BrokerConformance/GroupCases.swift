@@ -57,15 +57,15 @@ extension BrokerConformance {
       await first.close()
       let second = try await bench.join("g", [topic])
       try bench.expect(try await bench.texts(bench.take(4, from: second)), bench.numbers(2..<6), "the rest")
-      let committed = try await bench.broker.committed(group: bench.group("g"))
+      let committed = try await bench.committed("g", [topic])
       try bench.expect(committed, [TopicPartition(topic, 0): records[1].offset + 1], "where the group stands")
     },
     Case("where a group stands, before it has settled anything") { bench in
       let topic = try await bench.topic("nothing")
-      try bench.expect(try await bench.broker.committed(group: bench.group("g")).count, 0, "no such group")
+      try bench.expect(try await bench.committed("g", [topic]).count, 0, "no such group")
       let consumer = try await bench.join("g", [topic])
       _ = try await bench.assigned(consumer)
-      try bench.expect(try await bench.broker.committed(group: bench.group("g")).count, 0, "nothing settled")
+      try bench.expect(try await bench.committed("g", [topic]).count, 0, "nothing settled")
     },
     Case(
       "members share the partitions, and partition n of all topics belongs to one", needs: { $0.incrementalRevocation }
@@ -78,7 +78,7 @@ extension BrokerConformance {
       try bench.expect(moved.count, 4, "half of it has to go")
       try await first.release(moved)
       try bench.expect(try await bench.assigned(second).sorted(), moved.sorted(), "the other one has it")
-      let members = try await bench.broker.members(group: bench.group("g"))
+      let members = try await bench.members("g", topics)
       try bench.expect(members.count, 8, "every partition is listed")
       for number in 0..<4 {
         let owners = topics.map { members[TopicPartition($0, number)] ?? nil }

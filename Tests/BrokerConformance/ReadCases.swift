@@ -87,7 +87,7 @@ extension BrokerConformance {
       try await bench.broker.delete([topic])
       try await bench.broker.delete([topic])
       try bench.expect(try await bench.broker.topics(prefix: topic).count, 0, "description")
-      try bench.expect(try await bench.broker.committed(group: bench.group("g")).count, 0, "offsets of the group")
+      try bench.expect(try await bench.committed("g", [topic]).count, 0, "offsets of the group")
       try await bench.expectError(.unknownTopic, what: "produce") { try await bench.produce(topic, ["c"]) }
       _ = try await bench.topic("gone")
       try await bench.produce(topic, ["new"])

@@ -12,7 +12,7 @@ extension BrokerConformance {
         records, on: consumer, outputs: [bench.record(targets[0], "x", partition: 2), bench.record(targets[1], "y")])
       try bench.expect(try await bench.texts(in: targets[0], 2), ["x"], "first target")
       try bench.expect(try await bench.texts(in: targets[1]), ["y"], "second target")
-      let committed = try await bench.broker.committed(group: bench.group("g"))
+      let committed = try await bench.committed("g", [source])
       try bench.expect(committed[TopicPartition(source, 0)], records[2].offset + 1, "progress")
     },
     Case("outputs without progress, progress without outputs, and neither") { bench in
@@ -41,7 +41,7 @@ extension BrokerConformance {
           records, on: consumer, outputs: [bench.record(target, "x"), bench.record("\(bench.prefix).nowhere", "y")])
       }
       try bench.expect(try await bench.all(target).count, 0, "outputs")
-      try bench.expect(try await bench.broker.committed(group: bench.group("g")).count, 0, "progress")
+      try bench.expect(try await bench.committed("g", [source]).count, 0, "progress")
     },
     Case("a hop to its own topic") { bench in
       let topic = try await bench.topic("loop")
@@ -61,7 +61,7 @@ extension BrokerConformance {
       let consumer = try await bench.join("g", [topic])
       let records = try await bench.take(12, from: consumer)
       try await bench.settle(records, on: consumer)
-      let committed = try await bench.broker.committed(group: bench.group("g"))
+      let committed = try await bench.committed("g", [topic])
       try bench.expect(committed.count, 3, "partitions")
       for mark in try await bench.broker.watermarks((0..<3).map { TopicPartition(topic, $0) }) {
         let last = records.last { $0.topicPartition == mark.topicPartition }

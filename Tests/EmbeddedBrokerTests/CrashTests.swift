@@ -21,7 +21,7 @@ struct CrashTests {
     #expect(settled.count > 20)
 
     let broker = try await EmbeddedBroker.open(folder: folder.path, clock: SystemClock.shared, options: .test)
-    let committed = try await broker.committed(group: "probe")
+    let committed = try await broker.committed(group: "probe", in: ["in"])
     var out: [String] = []
     var waiting: [String] = []
     for partition in 0..<2 {

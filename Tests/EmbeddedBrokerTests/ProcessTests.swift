@@ -146,7 +146,7 @@ struct ProcessTests {
         try await away.settle(
           Settlement(progress: [.init(topicPartition: all[0], generation: 1, next: 0, settled: [])]))
       } == .fenced)
-    #expect(Set(try await broker.members(group: "g").values.compactMap { $0 }).contains("present"))
+    #expect(Set(try await broker.members(group: "g", in: ["t"]).values.compactMap { $0 }).contains("present"))
     guard case .revoking(let half) = try await present.next(limit: 1) else { throw BrokerError(.other, "not shared") }
     try await present.release(half)
     guard case .assigned(let again) = try await away.next(limit: 1) else { throw BrokerError(.other, "no assignment") }

@@ -6,11 +6,18 @@ import Testing
 @Suite("Kafka conformance", .enabled(if: TestKafka.isThere, TestKafka.howToGetIt), .timeLimit(.minutes(2)))
 struct ConformanceTests {
   @Test("cooperative", arguments: BrokerConformance.cases)
-  func cooperative(_ one: BrokerConformance.Case) async throws { try await run(one, .cooperative, .init()) }
+  func cooperative(_ one: BrokerConformance.Case) async throws { try await run(one, .cooperative, Self.features) }
+
+  /// All cases at once, on one broker and few cores.
+  private static let features = {
+    var features = BrokerConformance.Features()
+    features.patience = .seconds(45)
+    return features
+  }()
 
   /// Whatever changes, `range` takes everything from everybody: the cases that count what moves do not run.
   private static let rangeFeatures = {
-    var features = BrokerConformance.Features()
+    var features = ConformanceTests.features
     features.incrementalRevocation = false
     return features
   }()

@@ -38,7 +38,7 @@ struct FaultTests {
         continue
       }
       do {
-        while try await broker.committed(group: source)[TopicPartition(source, 0)] ?? 0 < Self.count {
+        while try await broker.committed(group: source, in: [source])[TopicPartition(source, 0)] ?? 0 < Self.count {
           guard case .records(let records) = try await consumer.next(limit: 5), let last = records.last else {
             continue
           }

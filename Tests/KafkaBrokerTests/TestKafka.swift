@@ -18,6 +18,7 @@ enum TestKafka {
     var options = KafkaBroker.Options(servers: servers)
     options.assignor = assignor
     options.heartbeat = .milliseconds(100)
+    options.patience = .seconds(20)
     return options
   }
 

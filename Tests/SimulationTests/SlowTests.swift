@@ -133,7 +133,7 @@ private final class SlowWorld: Sendable {
   }
 
   private func countInHand(_ broker: any Broker) async throws {
-    let settled = try await broker.committed(group: "slow.main.work")
+    let settled = try await broker.committed(group: "slow.main.work", in: ["slow.main.work", "slow.main.work.slow"])
     state.withLock { state in
       let inHand = state.delivered.reduce(0) { $0 + $1.value - (settled[$1.key] ?? 0) }
       state.report.mostInHand = max(state.report.mostInHand, inHand)

@@ -41,11 +41,12 @@ public protocol Broker: Sendable {
   /// The offset of the first record appended at `time` or later; the end if there is none.
   func offset(of partition: TopicPartition, at time: Timestamp) async throws(BrokerError) -> Int64
 
-  /// Where each group stands, for every partition that it has settled something in: the offset it would read next.
-  func committed(group: String) async throws(BrokerError) -> [TopicPartition: Int64]
+  /// Where `group` stands in `topics`, for every partition that it has settled something in: the offset it would read
+  /// next. Topics that do not exist are left out.
+  func committed(group: String, in topics: [String]) async throws(BrokerError) -> [TopicPartition: Int64]
 
-  /// Who has which partition of `group` now; nil for one that nobody has.
-  func members(group: String) async throws(BrokerError) -> [TopicPartition: String?]
+  /// Who has which partition of those of `topics` that `group` reads; nil for one that nobody has.
+  func members(group: String, in topics: [String]) async throws(BrokerError) -> [TopicPartition: String?]
 
   /// Ends all consumers and frees everything. What was loaded of records that are still in hand stays readable; a value
   /// that was left with the broker cannot be loaded any more (`.closed`).

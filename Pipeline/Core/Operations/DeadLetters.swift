@@ -66,7 +66,7 @@ public struct DeadLetters: Sendable {
   public func list(_ filter: Filter = Filter(), limit: Int = 1000) async throws(BrokerError) -> [Letter] {
     var letters: [Letter] = []
     for topic in try await topics() {
-      let committed = try await broker.committed(group: Self.group(topic.name))
+      let committed = try await broker.committed(group: Self.group(topic.name), in: [topic.name])
       for marks in try await broker.watermarks(topic.topicPartitions) {
         var next = max(committed[marks.topicPartition] ?? marks.first, marks.first)
         while letters.count < limit, next < marks.end {
@@ -104,7 +104,7 @@ public struct DeadLetters: Sendable {
   }
 
   private func hasMatch(_ topic: TopicDescription, _ filter: Filter) async throws(BrokerError) -> Bool {
-    let committed = try await broker.committed(group: Self.group(topic.name))
+    let committed = try await broker.committed(group: Self.group(topic.name), in: [topic.name])
     for marks in try await broker.watermarks(topic.topicPartitions) {
       var next = max(committed[marks.topicPartition] ?? marks.first, marks.first)
       while next < marks.end {
@@ -137,7 +137,7 @@ public struct DeadLetters: Sendable {
   ) async throws(BrokerError) -> Int {
     // Up to where the topic ends now: what is put behind must not come round again.
     var ends: [TopicPartition: Int64] = [:]
-    let committed = try await broker.committed(group: Self.group(topic.name))
+    let committed = try await broker.committed(group: Self.group(topic.name), in: [topic.name])
     for marks in try await broker.watermarks(topic.topicPartitions) {
       if marks.end > (committed[marks.topicPartition] ?? marks.first) { ends[marks.topicPartition] = marks.end }
     }

@@ -66,7 +66,7 @@ public struct LagReport: Sendable {
     _ topic: TopicDescription, _ kind: Row.Kind, _ stage: StageName, _ group: String, _ broker: any Broker,
     _ clock: any PipelineClock
   ) async throws(BrokerError) -> Row {
-    let committed = try await broker.committed(group: group)
+    let committed = try await broker.committed(group: group, in: [topic.name])
     var records: Int64 = 0
     var oldest: Timestamp?
     var ends: Int64 = 0

@@ -20,7 +20,7 @@ public struct Timeline: Sendable {
       let isTrace = topic.name == topology.traceTopic
       let isDead = topic.name.hasSuffix(".dead")
       let group = isDead ? DeadLetters.group(topic.name) : Self.group(of: topic.name)
-      let committed = isTrace ? [:] : try await broker.committed(group: group)
+      let committed = isTrace ? [:] : try await broker.committed(group: group, in: [topic.name])
       for marks in try await broker.watermarks(topic.topicPartitions) {
         var next = max(committed[marks.topicPartition] ?? marks.first, marks.first)
         if let id { next = max(next, try await broker.offset(of: marks.topicPartition, at: id.time)) }
