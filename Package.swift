@@ -59,7 +59,8 @@ let service: [Target] = [
   module(
     "MailflowApp", "App/Composition",
     [
-      "Pipeline", "EmbeddedBroker", "PipelineCommands", "Mail", "ValidateStage", "StoreStage", "SMTPGateway",
+      "Pipeline", "EmbeddedBroker", "KafkaBroker", "PipelineCommands", "Mail", "ValidateStage", "StoreStage",
+      "SMTPGateway",
       "WebGateway", "Network",
     ]),
   .executableTarget(

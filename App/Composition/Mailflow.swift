@@ -1,4 +1,5 @@
 import EmbeddedBroker
+import KafkaBroker
 import Mail
 import Pipeline
 public import PipelineCommands
@@ -20,9 +21,10 @@ public enum Mailflow {
     openBroker: { topology, folder, clock in
       switch topology.broker {
       case .embedded: return try await EmbeddedBroker.open(folder: folder.path, clock: clock)
-      case .kafka:
-        throw ServiceError(
-          .config, "this build runs on the embedded broker only", hint: "write `broker: embedded` in the topology")
+      case .kafka(let servers, let properties):
+        var options = KafkaBroker.Options(servers: servers)
+        options.properties = properties
+        return try await KafkaBroker.open(options)
       }
     },
     openContentStore: { _, folder in FolderContentStore(folder: "\(folder.path)/content") },

@@ -48,6 +48,7 @@ extension Command {
     let part = try DeploymentPart(arguments, of: deployment.topology)
     try deployment.folder.prepare()
     try deployment.folder.lock()
+    _ = try deployment.folder.node()  // made here: the children start together
     try deployment.publish()
     unlink(deployment.folder.status)
     // Opened once before the children do: a damaged, newer or unreadable store is one clear error.

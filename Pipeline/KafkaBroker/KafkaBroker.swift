@@ -51,8 +51,10 @@ public final class KafkaBroker: Broker {
 
   /// Connects.
   ///
-  /// - Throws: `.unavailable` if nobody answers, `.other` if a property is wrong.
+  /// - Throws: `.unavailable` if nobody answers, `.notPermitted` for a property that is not to be set, `.other` if one is
+  ///   wrong.
   public static func open(_ options: Options) async throws(BrokerError) -> KafkaBroker {
+    try options.check()
     let broker = KafkaBroker(options)
     do { try await broker.ask { questions throws(BrokerError) in try questions.ping() } } catch {
       await broker.close()

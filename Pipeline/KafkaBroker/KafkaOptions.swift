@@ -37,6 +37,19 @@ extension KafkaBroker {
 extension KafkaBroker.Options {
   var patienceMilliseconds: Int { Int(clamping: patience.milliseconds) }
 
+  /// Properties that exactly-once rests on: they are not left to the topology.
+  private static let ours: Set<String> = [
+    "bootstrap.servers", "group.id", "group.instance.id", "partition.assignment.strategy", "enable.auto.commit",
+    "enable.auto.offset.store", "auto.offset.reset", "isolation.level", "transactional.id", "enable.idempotence",
+    "acks", "allow.auto.create.topics", "enable.partition.eof",
+  ]
+
+  /// Refuses properties that are not for the topology to set.
+  func check() throws(BrokerError) {
+    guard let name = properties.keys.sorted().first(where: Self.ours.contains) else { return }
+    throw BrokerError(.notPermitted, "kafka.\(name) cannot be set", hint: "what is promised between topics rests on it")
+  }
+
   private func settings(_ own: [String: String]) -> [String: String] {
     let common = [
       "bootstrap.servers": servers, "client.id": "mailflow", "allow.auto.create.topics": "false",

@@ -149,6 +149,24 @@ import Testing
     #expect(mistakes(bomb).contains { $0.contains("aliases counted in full") })
   }
 
+  @Test func kafkaTakesAnyPropertyAndSecretsFromTheEnvironment() throws {
+    let text = good.replacing(
+      "broker: embedded",
+      with: "broker: kafka://b1:9092,b2:9092\nkafka: {security.protocol: sasl_ssl, sasl: {password: \"${SECRET}\"}}")
+    let topology = try parse(text, [("kafka.linger.ms", "5")], ["SECRET": "s3cret"])
+    #expect(
+      topology.broker
+        == .kafka(
+          bootstrap: "b1:9092,b2:9092",
+          properties: ["security.protocol": "sasl_ssl", "sasl.password": "s3cret", "linger.ms": "5"]))
+    #expect(mistakes(good.replacing("broker: embedded", with: "broker: kafka://")).count == 1)
+    #expect(
+      mistakes(good.replacing("broker: embedded", with: "broker: embedded\nkafka: {acks: all}")) == [
+        "t.yaml:4:1: error: `kafka` says how to speak to Kafka, but `broker` is embedded; "
+          + "write `broker: kafka://HOST:PORT`"
+      ])
+  }
+
   @Test func damageNeverTraps() {
     var state: UInt64 = 7
     func next(_ limit: Int) -> Int {

@@ -65,7 +65,8 @@ struct ChildMain {
   ) async throws -> ExitCode {
     let isAlone = name == "alone"
     var environment = StageRunner.Environment(
-      broker: broker, clock: clock, log: log, contentStore: contentStore, instance: name)
+      broker: broker, clock: clock, log: log, contentStore: contentStore,
+      instance: "\(try deployment.folder.node()).\(name)")
     environment.stageExecutor = ThreadPool(threads: max(4, 2 * sysconf(Int32(_SC_NPROCESSORS_ONLN))))
     environment.journal = try InHandFile(creating: deployment.folder.inHand(name))
     if !isAlone {

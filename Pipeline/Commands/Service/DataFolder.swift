@@ -67,6 +67,16 @@ public struct DataFolder: Sendable {
     return pid_t(String(decoding: bytes.prefix { $0 >= 48 && $0 <= 57 }, as: UTF8.self))
   }
 
+  /// This node's name among those that share a broker: made at the first call, and the same for as long as the folder
+  /// lives.
+  func node() throws(ServiceError) -> String {
+    let file = "\(path)/node"
+    if let text = Self.read(file)?.split(separator: "\n").first, !text.isEmpty { return String(text) }
+    let name = "node-" + String(SystemRandom().next(), radix: 36)
+    try Self.write(name + "\n", to: file, isDurable: true)
+    return name
+  }
+
   // MARK: Small files
 
   /// Whether there is a file or folder at `path`.

@@ -73,10 +73,11 @@ public struct LagReport: Sendable {
     var nexts: Int64 = 0
     for marks in try await broker.watermarks(topic.topicPartitions) {
       let next = max(committed[marks.topicPartition] ?? marks.first, marks.first)
-      records += max(0, marks.end - next)
       ends += marks.end
       nexts += next
+      // Offsets may have gaps: what looks like a few records may be the markers of transactions, and no record at all.
       if marks.end > next, let head = try await broker.read(marks.topicPartition, from: next, limit: 1).first {
+        records += marks.end - head.offset
         oldest = min(oldest ?? head.timestamp, head.timestamp)
       }
     }

@@ -32,8 +32,8 @@ public struct Topology: Sendable, Hashable {
   public enum BrokerAddress: Sendable, Hashable {
     /// In SQLite, in the data folder.
     case embedded
-    /// In Kafka: `host:port`, comma-separated.
-    case kafka(bootstrap: String)
+    /// In Kafka: `host:port`, comma-separated; any properties of librdkafka.
+    case kafka(bootstrap: String, properties: [String: String])
   }
 
   /// What puts messages in, or lets people read them.

@@ -9,7 +9,7 @@ struct TopologyReader {
   private var marks: [StageName: Mark] = [:]
 
   static let topKeys = [
-    "version", "name", "broker", "data", "guarantee", "window", "defaults", "gateways", "flows", "stages",
+    "version", "name", "broker", "kafka", "data", "guarantee", "window", "defaults", "gateways", "flows", "stages",
   ]
 
   init(_ root: Node, _ vocabulary: Vocabulary) {
@@ -88,17 +88,56 @@ struct TopologyReader {
   }
 
   private mutating func broker() -> Topology.BrokerAddress? {
-    guard let node = root["broker"] else { return nil }
+    guard let node = root["broker"] else {
+      refuseKafkaProperties()
+      return nil
+    }
     let text = node.string ?? ""
-    if text == "embedded" { return .embedded }
+    if text == "embedded" {
+      refuseKafkaProperties()
+      return .embedded
+    }
     if text.hasPrefix("kafka://") {
       let servers = text.dropFirst(8).split(separator: ",", omittingEmptySubsequences: false).map(String.init)
-      if servers.allSatisfy(AddressText.isValid) { return .kafka(bootstrap: servers.joined(separator: ",")) }
+      if servers.allSatisfy(AddressText.isValid) {
+        return .kafka(bootstrap: servers.joined(separator: ","), properties: kafkaProperties())
+      }
     }
     options.complain(
       node.mark, "`broker` takes `embedded` or `kafka://HOST:PORT,…`, found `\(text.prefix(60))`",
       Suggestion.nearest(to: text, among: ["embedded"]).map { "did you mean `\($0)`?" })
     return nil
+  }
+
+  private mutating func kafkaProperties() -> [String: String] {
+    guard let node = root["kafka"], !node.isNull else { return [:] }
+    guard let entries = node.entries else {
+      options.complain(node.mark, "`kafka` has to be a mapping of librdkafka's properties, found \(node.kindName)")
+      return [:]
+    }
+    var properties: [String: String] = [:]
+    collect(entries, "", into: &properties)
+    return properties
+  }
+
+  /// `security.protocol: ssl` and, as `--set kafka.security.protocol=ssl` makes it, `security: {protocol: ssl}`.
+  private mutating func collect(_ entries: [Node.Entry], _ prefix: String, into properties: inout [String: String]) {
+    for entry in entries {
+      if let text = entry.value.string {
+        properties[prefix + entry.key] = text
+      } else if let inner = entry.value.entries {
+        collect(inner, "\(prefix)\(entry.key).", into: &properties)
+      } else {
+        options.complain(entry.value.mark, "`\(prefix)\(entry.key)` takes a text or a number, found a list")
+      }
+    }
+  }
+
+  private mutating func refuseKafkaProperties() {
+    guard let entry = root.entries?.first(where: { $0.key == "kafka" }) else { return }
+    options.complain(
+      entry.keyMark, "`kafka` says how to speak to Kafka, but `broker` is embedded",
+      "write `broker: kafka://HOST:PORT`")
   }
 
   private mutating func gateways() -> [Topology.Gateway] {

@@ -1,0 +1,67 @@
+"""The same pipeline with its topics on Kafka."""
+import json
+import os
+import signal
+import smtplib
+import threading
+import unittest
+import uuid
+
+from service import LIMIT, Service, wait_for
+
+KAFKA = os.environ.get("MAILFLOW_TEST_KAFKA")
+
+
+@unittest.skipUnless(
+    KAFKA, "no Kafka: name one by MAILFLOW_TEST_KAFKA=host:port, or have ../shared/kafka and run Scripts/test")
+class KafkaTests(unittest.TestCase):
+    def service(self):
+        # A name of its own: the broker keeps what earlier runs left.
+        name = "mail" + uuid.uuid4().hex[:8]
+        return Service(settings=[f"broker=kafka://{KAFKA}", f"name={name}", "defaults.partitions=4"])
+
+    def test_mail_through_kafka_with_a_worker_killed(self):
+        with self.service() as service:
+            token = service.add_user("alice@example.com")
+            service.start()
+            accepted = {}
+
+            def send(first):
+                with smtplib.SMTP(*service.smtp, timeout=LIMIT) as client:
+                    client.ehlo("c.org")
+                    for number in range(first, first + 50):
+                        client.mail("bob@example.net")
+                        client.rcpt("alice@example.com")
+                        body = b"0123456789\r\n" * (25_000 if number % 25 == 0 else 40)
+                        code, text = client.data(f"Subject: {number}\r\n\r\n".encode() + body)
+                        self.assertEqual(code, 250, text)
+                        accepted[text.decode().split()[-1]] = number
+
+            senders = [threading.Thread(target=send, args=(first,)) for first in range(0, 200, 50)]
+            for sender in senders:
+                sender.start()
+            wait_for("some mail", lambda: len(accepted) > 40)
+            os.kill(service.children()["worker"], signal.SIGKILL)
+            for sender in senders:
+                sender.join(LIMIT)
+            self.assertEqual(len(accepted), 200)
+            wait_for("everything to arrive", lambda: len(service.messages(token)) >= 200, 120)
+            stored = [message["id"] for message in service.messages(token)]
+            self.assertEqual(sorted(stored), sorted(accepted))
+            lag = json.loads(service.command("lag", "--json").stdout)["topics"]
+            self.assertEqual([topic for topic in lag if topic["records"]], [])
+            large = next(name for name, number in accepted.items() if number == 25)
+            self.assertIn(b"0123456789\r\n" * 25_000, service.raw(large, token))
+            events = json.loads(service.command("trace", large, "--json").stdout)["events"]
+            self.assertEqual([e["event"] for e in events if e["event"] != "moved"], ["accepted", "done", "done"])
+            self.assertEqual(service.stop(), 0)
+
+    def test_a_broker_that_is_not_there(self):
+        with Service(settings=["broker=kafka://127.0.0.1:9"]) as service:
+            result = service.command("check", "--connect")
+            self.assertEqual(result.returncode, 69, result.stderr)
+            self.assertIn("127.0.0.1:9", result.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
