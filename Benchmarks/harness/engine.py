@@ -72,7 +72,7 @@ def growth(setting):
 def slow(setting):
     """Latency of ordinary messages at 100 a second, with 1% that take a minute and without; the peer is ours without."""
     bench = setting.swift("bench")
-    seconds, rounds = (15, 1) if setting.quick else (40, 2)
+    seconds, rounds = (15, 1) if setting.quick else (40, 3)
     with_slow, without = [], []
     for _ in range(rounds):
         without.append(result(bench, "slow", setting.fresh("round"), seconds, 0))

@@ -23,8 +23,9 @@ public struct Router: Sendable {
     func next(_ message: Message) -> Entry? {
       let index = message.headers.withBytes(HeaderName.done) { done in
         message.headers.withBytes(HeaderName.skipped) { skipped in
-          entries.firstIndex {
-            !NameList.contains($0.name, in: done) && !NameList.contains($0.name, in: skipped)
+          // By index: a copy of an entry counts references that all threads share.
+          entries.indices.first {
+            !NameList.contains(entries[$0].name, in: done) && !NameList.contains(entries[$0].name, in: skipped)
           }
         }
       }

@@ -30,7 +30,7 @@ extension BrokerStore {
       if let known, known.name == record.topic { topic = known } else { topic = try self.topic(record.topic) }
       known = topic
       let count = topic.partitions.count
-      let number = record.partition ?? Partitioner.partition(of: record.key, among: count)
+      let number = record.partition ?? (count > 1 ? Partitioner.partition(of: record.key, among: count) : 0)
       guard topic.partitions.indices.contains(number) else {
         throw BrokerError(.unknownTopic, "\(topic.name) has \(count) partitions, and none with number \(number)")
       }
@@ -101,6 +101,8 @@ extension BrokerStore {
     let content: Int64?
     let value: Bytes
     let size: Int
+    let key = record.key
+    let headers = record.headers.encoded
     switch record.value {
     case .bytes(let bytes):
       size = bytes.count
@@ -117,14 +119,13 @@ extension BrokerStore {
       value = stored.bytes
       size = original.valueSize
     }
-    appendedBytes += size + record.key.count + record.headers.encoded.count
+    appendedBytes += size + key.count + headers.count
     let query = try partition.query(.insert)
     query.bind(1, offset)
     query.bind(2, now)
     query.bind(4, size)
     if let content { query.bind(5, content) } else { query.bindNull(5) }
-    let headers = record.headers.encoded
-    try record.key.withUnsafeBytes { (key) throws(BrokerError) in
+    try key.withUnsafeBytes { (key) throws(BrokerError) in
       try value.withUnsafeBytes { (value) throws(BrokerError) in
         // The array's bytes stay where they are until `run` has returned.
         let failure = headers.withUnsafeBytes { headers -> BrokerError? in
