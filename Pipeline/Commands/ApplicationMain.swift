@@ -20,7 +20,10 @@ extension Application {
     ignoreBrokenPipes()
     let words = Array(Swift.CommandLine.arguments.dropFirst())
     // Before any thread starts: what one thread does not block, the process does not.
-    if words.first == "child" { Termination.listen() }
+    if words.first == "child" {
+      if !words.contains("--help") { tieToSupervisor() }  // first: descriptor 3 is the supervisor's or nobody's
+      Termination.listen()
+    }
     if ["up", "run"].contains(words.first) { Supervisor.blockItsSignals() }
     let tool = tool
     let pool = ThreadPool(threads: 1)

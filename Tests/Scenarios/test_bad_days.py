@@ -31,6 +31,25 @@ class BadDays(unittest.TestCase):
             file.write(text)
         return path
 
+    def test_nothing_outlives_its_supervisor(self):
+        """A child whose supervisor died before the child could ask to die with it; and what holds the folder."""
+        with Service() as service:
+            service.start()
+            for name, pid in service.children().items():
+                held = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+                self.assertIn(os.path.join(service.data, "lock"), held, name)
+            self.assertEqual(service.stop(), 0)
+            reader, writer = os.pipe()
+            os.close(reader)
+            child = subprocess.run(
+                ["bash", "-c", f'exec "$0" child worker --data "$1" 3>&{writer}', service.binary, service.data],
+                pass_fds=[writer], capture_output=True, timeout=LIMIT)
+            os.close(writer)
+            self.assertEqual(child.returncode, 75)
+            by_hand = subprocess.run(
+                [service.binary, "child", "worker", "--data", service.data], capture_output=True, text=True, timeout=LIMIT)
+            self.assertEqual(by_hand.returncode, 64)
+
     def test_a_second_up_on_the_same_folder(self):
         with Service() as service:
             service.start()

@@ -13,8 +13,8 @@ import Testing
     print("slow: \(report)")
     #expect(report.accepted == 12_000 && report.ended == 12_000 && report.twice == 0 && report.dead == 0)
     #expect(report.slow == 120)
-    // The next message comes after 10 ms; from then on the slow one is in the way of somebody.
-    #expect(report.worstFast <= .milliseconds(30), "a message that takes no time was settled late")
+    // The next message comes after 10 ms; from then on the slow one is in the way of somebody. The kill adds 50 ms.
+    #expect(report.worstFast <= .milliseconds(80), "a message that takes no time was settled late")
     #expect(report.mostActive <= 64 + 8, "the budgets are the slow lane's and the stage's")
     #expect(report.mostInHand <= 1024)
   }

@@ -12,7 +12,6 @@ struct ChildMain {
 
   /// Runs until SIGTERM and everything has drained.
   func run() async throws -> ExitCode {
-    try? dieWithParent()
     ignoreBrokenPipes()
     let clock = SystemClock.shared
     let log = ServiceLog.log(process: name)

@@ -1,4 +1,5 @@
 import Glibc
+import Linux
 
 /// A child of the supervisor: this same program, with a pipe to say how it is doing.
 struct ChildProcess {
@@ -83,6 +84,19 @@ struct ChildProcess {
       self = status & 0x7F == 0 ? .exit(status >> 8 & 0xFF) : .signal(status & 0x7F)
     }
   }
+}
+
+/// Ties this child to its supervisor: it ends when the supervisor does. Ends at once if that has happened already, before
+/// the kernel could be told.
+func tieToSupervisor() {
+  try? dieWithParent()
+  var report = pollfd(fd: 3, events: Int16(POLLOUT), revents: 0)
+  poll(&report, 1, 0)
+  if report.revents & Int16(POLLNVAL) != 0 {
+    Console.error("mailflow: `child` is for `up` and `run`, which start it with a pipe to report to")
+    exit(ExitCode.usage.rawValue)
+  }
+  if report.revents & Int16(POLLERR) != 0 { exit(ExitCode.temporary.rawValue) }  // nobody reads there any more
 }
 
 /// Writes a line to the supervisor, from within a child. Lost if there is no supervisor.

@@ -39,8 +39,12 @@ public struct DataFolder: Sendable {
   ///
   /// Held by a service whose supervisor lives, it is refused at once; by children of one that died, it is waited for.
   public func lock() throws(ServiceError) {
-    let descriptor = open(lockFile, O_RDWR | O_CREAT, 0o600)
+    let opened = open(lockFile, O_RDWR | O_CREAT, 0o600)
+    guard opened >= 0 else { throw .system("open", lockFile) }
+    // Children inherit it, and have something else at the first numbers.
+    let descriptor = fcntl(opened, F_DUPFD, 10)
     guard descriptor >= 0 else { throw .system("open", lockFile) }
+    close(opened)
     for _ in 0..<200 {
       if flock(descriptor, LOCK_EX | LOCK_NB) == 0 {
         let text = "\(getpid())\n"

@@ -136,10 +136,17 @@ public final class StageRunner: Sendable {
     while !isStopping {
       do {
         let consumer = try await environment.broker.join(membership)
-        pause = .milliseconds(50)
+        let joined = environment.clock.now
         publish(.running)
         await member(consumer)
         await consumer.close()
+        // A membership that ends at once may do so again: two processes that take each other's name must not be all that
+        // the broker is busy with.
+        if environment.clock.now - joined > .seconds(10) { pause = .milliseconds(50) }
+        if !isStopping, !Task.isCancelled {
+          try? await environment.clock.sleep(for: pause)
+          pause = min(pause * 2, .seconds(10))
+        }
       } catch {
         guard error.kind != .closed, error.kind != .cancelled else { return }
         publish(.waiting(reason: error.description))
