@@ -173,4 +173,28 @@ import Testing
       #expect(await waiter.next() == nil)
     }
   }
+
+  /// The loop's thread's time in milliseconds.
+  private static func threadTime() -> Int {
+    var time = timespec()
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+    return time.tv_sec * 1000 + time.tv_nsec / 1_000_000
+  }
+
+  @Test func signalsThatNobodyTakesCostNothing() async throws {
+    try await withLoop { loop in
+      let waiter = try SignalWaiter([SIGURG], on: loop)
+      defer { waiter.close() }
+      try await loop.run {
+        SignalWaiter.block([SIGURG])
+        for _ in 0..<70 {
+          pthread_kill(pthread_self(), SIGURG)
+          try await loop.sleep(for: .milliseconds(1))
+        }
+        let before = Self.threadTime()
+        try await loop.sleep(for: .milliseconds(200))
+        #expect(Self.threadTime() - before < 100)
+      }
+    }
+  }
 }
