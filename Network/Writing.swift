@@ -56,20 +56,23 @@ extension Connection {
   /// Says the last words and closes: sends what was written, then reads and throws away what the peer still sends.
   ///
   /// To close while bytes wait to be read makes the kernel reset the connection, and the peer may lose our last answer.
-  /// Waits at most `timeout` for the peer's end and takes at most 1 MiB; when cancelled, closes at once.
+  /// Waits at most `timeout` for the peer's end and takes at most 1 MiB; when cancelled, only takes
+  /// what has come already.
   public func finish(timeout: Duration = .seconds(1)) async {
     defer { close() }
-    let deadline = loop.deadline(after: timeout)
+    limitReading(to: timeout)  // an older limit may have passed
     do {
       writeTimeout = timeout
       try await finishWriting()
       var discarded = 0
       (head, tail) = (0, 0)
-      while discarded < 1 << 20, loop.now < deadline, try await fill(until: deadline, idle: false) {
+      while discarded < 1 << 20, try await fill(until: .max, idle: false) {
         discarded += tail - head
         (head, tail) = (0, 0)
       }
-    } catch {}  // the connection is closed in any case
+    } catch {  // the connection is closed in any case
+      transport.discardReceived(limit: 1 << 20)
+    }
   }
 
   /// At least one byte of some, waiting if need be.
