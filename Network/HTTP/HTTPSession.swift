@@ -17,7 +17,7 @@ public struct HTTPSession {
   public mutating func run(_ connection: Connection) async {
     do throws(NetworkError) {
       while try await serveOne(connection) {}
-    } catch .timedOut {
+    } catch .timedOut(.read) {
       if !parser.isIdle { try? await send(.text(408, "the request took too long"), connection, keepsAlive: false) }
     } catch {}
     await connection.finish()
@@ -26,8 +26,8 @@ public struct HTTPSession {
   /// Reads and answers one request; false when it was the last one.
   private mutating func serveOne(_ connection: Connection) async throws(NetworkError) -> Bool {
     guard let request = try await readRequest(connection) else { return false }
-    let keepsAlive = request.keepsAlive && !connection.isDraining
     let response = await handler(request)
+    let keepsAlive = request.keepsAlive && !connection.isDraining
     try await send(response, connection, isHead: request.method == "HEAD", keepsAlive: keepsAlive)
     return keepsAlive
   }
@@ -66,9 +66,7 @@ public struct HTTPSession {
   }
 
   private mutating func feed(_ connection: Connection) throws(HTTPError) -> HTTPRequestParser.Event {
-    var parser = self.parser
-    defer { self.parser = parser }
-    return try connection.consume { (bytes) throws(HTTPError) in
+    try connection.consume { (bytes) throws(HTTPError) in
       let (event, consumed) = try parser.feed(bytes)
       return (result: event, consumed: consumed)
     }

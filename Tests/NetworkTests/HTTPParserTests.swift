@@ -27,6 +27,10 @@ import Testing
     "POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0A;x=y\r\n0123456789\r\n0\r\nT: v\r\n\r\n",
     "GET http://x/a/b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
     "GET /a%41 HTTP/1.0\r\n\r\n",
+    "GET HTTP://x:80 HTTP/1.1\r\nHost: x:80\r\n\r\n", "GET http://[::1]?a=b HTTP/1.1\r\nHost: [::1]:8080\r\n\r\n",
+    "GET /한글/%ED%95%9C HTTP/1.1\r\nHost:\r\n\r\n".replacing("한글", with: "%ED%95%9C%EA%B8%80"),
+    "GET /a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+    "GET /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\nConnection: keep-alive\r\n\r\n",
   ]
 
   @Test func piecesDoNotMatter() {
@@ -48,6 +52,10 @@ import Testing
     #expect(parse(valid[4], size: 9).0.first?.keepsAlive == false)
     #expect(
       parse(valid[5], size: 9).0.first.map { ($0.path == "/aA", $0.keepsAlive) } ?? (false, true) == (true, false))
+    #expect(valid[6...].map { parse($0, size: 9).0.first?.path } == ["/", "/", "/한글/한", "/a", "/a"])
+    #expect(parse(valid[7], size: 9).0.first?.parameter("a") == "b")
+    // A client of HTTP/1.0 would have to be told that the connection stays; it is closed, which everybody understands.
+    #expect(valid[6...].map { parse($0, size: 9).0.first?.keepsAlive } == [true, true, true, false, false])
   }
 
   @Test(arguments: [
@@ -83,6 +91,25 @@ import Testing
     ("GET /a HTTP/2.0\r\nHost: x\r\n\r\n", 505), ("GET /a\r\n\r\n", 400),
     ("CONNECT evil:443 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
     ("GET /a HTTP/1.1\r\nHost: x\r\nExpect: magic\r\n\r\n", 417),
+    ("GET /a HTTP/1.1\r\nHost: a b\r\n\r\n", 400), ("GET /a HTTP/1.1\r\nHost: x/y\r\n\r\n", 400),
+    ("GET /a HTTP/1.1\r\nHost: x, y\r\n\r\n", 400), ("GET /a HTTP/1.1\r\nHost: u@x\r\n\r\n", 400),
+    ("GET /a HTTP/1.1\r\nHost: x:99999999\r\n\r\n", 400), ("GET /a HTTP/1.1\r\nHost: [::1\r\n\r\n", 400),
+    ("GET /a HTTP/1.1\r\nHost: x:y\r\n\r\n", 400), ("GET http://u@x/ HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    ("GET http:///a HTTP/1.1\r\nHost: x\r\n\r\n", 400), ("GET ftp://x/a HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    ("GET /a#b HTTP/1.1\r\nHost: x\r\n\r\n", 400), ("GET /a\\..\\b HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    ("GET /%ff HTTP/1.1\r\nHost: x\r\n\r\n", 400), ("GET /a?q=%c3 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    ("GET /%4 HTTP/1.1\r\nHost: x\r\n\r\n", 400), ("GET /%g1 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    ("G@T /a HTTP/1.1\r\nHost: x\r\n\r\n", 400), ("GET /a HTTP/1.1 \r\nHost: x\r\n\r\n", 400),
+    ("GET /a http/1.1\r\nHost: x\r\n\r\n", 400), ("GET /a HTTP/1.1\r\nHost: x\r\n: v\r\n\r\n", 400),
+    ("GET /a HTTP/1.1\r\nHost: x\r\nX: a\u{7f}\r\n\r\n", 400),
+    ("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 5, 5\r\n\r\nhello", 400),
+    ("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length:\r\n\r\n", 400),
+    ("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: ٥\r\n\r\nhello", 400),
+    ("POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+    ("POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n\r\n", 400),
+    ("POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5 \r\nhello\r\n0\r\n\r\n", 400),
+    ("POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nGET /b HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    ("POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nT : v\r\n\r\n", 400),
   ])
   func refuses(_ text: String, _ status: Int) {
     for size in [1, 5, Int.max] {
