@@ -75,6 +75,8 @@ public struct HTTPLimits: Sendable {
   public var bodyTime = Duration.seconds(60)
   /// Between two requests.
   public var idleTime = Duration.seconds(60)
+  /// For the client to take the next part of an answer.
+  public var writeTime = Duration.seconds(60)
   /// The defaults.
   public init() {}
 }

@@ -34,6 +34,7 @@ public struct HTTPSession {
 
   private mutating func readRequest(_ connection: Connection) async throws(NetworkError) -> HTTPRequest? {
     connection.limitReading(to: nil)
+    connection.writeTimeout = limits.writeTime
     connection.readTimeout = limits.idleTime
     var phase = 0
     while true {
