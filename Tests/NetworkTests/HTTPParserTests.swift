@@ -5,9 +5,13 @@ import Testing
 @Suite struct HTTPParserTests {
   /// Feeds pieces of `size` bytes; the requests, and the refusal if there is one.
   private func parse(_ text: String, size: Int, limits: HTTPLimits = HTTPLimits()) -> ([HTTPRequest], HTTPError?) {
+    parse(Array(text.utf8), size: size, limits: limits)
+  }
+
+  private func parse(_ text: [UInt8], size: Int, limits: HTTPLimits) -> ([HTTPRequest], HTTPError?) {
     var parser = HTTPRequestParser(limits)
     var requests: [HTTPRequest] = []
-    var rest = Array(text.utf8)[...]
+    var rest = text[...]
     while !rest.isEmpty {
       let piece = Array(rest.prefix(size))
       do {
@@ -116,6 +120,47 @@ import Testing
       let (requests, error) = parse(text, size: size)
       #expect(
         requests.isEmpty && error?.status == status, "\(text) by \(size): \(requests), \(String(describing: error))")
+    }
+  }
+
+  /// Damaged requests: whatever comes of them, it comes however they are cut, and nothing traps.
+  @Test func damagedRequestsAreReadInOneWay() {
+    var random = SplitMix(state: 1)
+    var limits = HTTPLimits()
+    limits.body = 200
+    let bytes = Array("\r\n\0 \t:;,?#%+/.[]@0159aFxGHT\u{7f}\\".utf8) + [0x80, 0xff]
+    for _ in 0..<4000 {
+      var text = Array(valid[Int(random.next() % UInt64(valid.count))].utf8)
+      for _ in 0...(random.next() % 3) {
+        let at = Int(random.next() % UInt64(text.count))
+        let byte = bytes[Int(random.next() % UInt64(bytes.count))]
+        switch random.next() % 3 {
+        case 0: text[at] = byte
+        case 1: text.insert(byte, at: at)
+        default: text.remove(at: at)
+        }
+      }
+      text += Array(valid[0].utf8)
+      let whole = parse(text, size: .max, limits: limits)
+      for size in [1, 2, 7] {
+        let (requests, error) = parse(text, size: size, limits: limits)
+        #expect(requests == whole.0 && error?.status == whole.1?.status, "\(text) by \(size)")
+      }
+      for request in whole.0 {
+        #expect(request.path.hasPrefix("/") && !request.path.utf8.contains(0) && !request.path.contains("/../"))
+        #expect(request.body.count <= limits.body)
+      }
+    }
+  }
+
+  private struct SplitMix: RandomNumberGenerator {
+    var state: UInt64
+    mutating func next() -> UInt64 {
+      state &+= 0x9E37_79B9_7F4A_7C15
+      var z = state
+      z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+      z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+      return z ^ (z >> 31)
     }
   }
 
