@@ -1,3 +1,4 @@
+import Synchronization
 import Testing
 
 @testable import Network
@@ -111,6 +112,28 @@ import Testing
       while server.connections == 0 { await Task.yield() }
       while server.connections != 0 { try await loop.sleep(for: .milliseconds(5)) }
       #expect(!(try await client.readAll()).contains("408"))  // nothing in the middle of an answer
+    }
+  }
+
+  /// Many requests in one piece do not keep the loop from everybody else.
+  @Test func pipelinedRequestsLetOthersHaveTheirTurn() async throws {
+    let answered = Atomic<Int>(0)
+    let before = Atomic<Int>(-1)
+    try await withServer { connection in
+      let loop = connection.loop
+      var session = HTTPSession { _ in
+        if answered.add(1, ordering: .relaxed).oldValue == 0 {
+          loop.execute { before.store(answered.load(ordering: .relaxed), ordering: .relaxed) }
+        }
+        return HTTPResponse(200)
+      }
+      await session.run(connection)
+    } _: { loop, server in
+      let get = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+      let text = String(repeating: get, count: 99) + "GET / HTTP/1.0\r\n\r\n"
+      let all = try await answers(text, loop, server)
+      #expect(all.matches(of: /HTTP\/1\.1 200/).count == 100)
+      #expect((1...20).contains(before.load(ordering: .relaxed)))
     }
   }
 }
