@@ -29,6 +29,7 @@ public final class Connection {
   var readDeadline = Int64.max
   var output: [UInt8] = []  // what was not sent yet is output[sent...]
   var sent = 0
+  var isSending = false  // a writer sends, or waits to
 
   // What the edges said last. Cleared by an EAGAIN or a short read, set by the next edge.
   var isReadable = true
@@ -109,7 +110,7 @@ extension Connection {
     case writing
   }
 
-  private enum Reason {
+  enum Reason {
     case ready
     case timedOut
     case cancelled
@@ -170,7 +171,7 @@ extension Connection {
     }
   }
 
-  private func wake(_ direction: Direction, _ reason: Reason) {
+  func wake(_ direction: Direction, _ reason: Reason) {
     guard let continuation = self[direction].continuation else { return }
     self[direction] = Waiter()
     continuation.resume(returning: reason)

@@ -82,7 +82,7 @@ extension Connection {
   }
 
   func fill(until deadline: Int64, idle: Bool) async throws(NetworkError) -> Bool {
-    if sent < output.count { try await flush() }
+    if sent < output.count { try await flushBeforeReading() }
     reads &+= 1
     // A peer that always has bytes ready never lets us wait: the others of the loop have their turn.
     if reads & 3 == 0 { await Task.yield() }

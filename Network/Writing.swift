@@ -43,8 +43,7 @@ extension Connection {
     while sent < output.count {
       sent += try await send(output[sent...])
     }
-    sent = 0
-    if output.capacity > 1024 { output = [] } else { output.removeAll(keepingCapacity: true) }
+    dropSent()
   }
 
   /// Sends what was written and tells the peer that nothing more comes. It may still be read from.
@@ -75,26 +74,62 @@ extension Connection {
     }
   }
 
-  /// At least one byte of some, waiting if need be.
-  private func send(_ bytes: ArraySlice<UInt8>) async throws(NetworkError) -> Int {
-    while true {
-      guard isOpen else { throw .closed }
-      let progress = bytes.withUnsafeBytes { raw in
-        raw.baseAddress.map { transport.tryWrite($0, raw.count) } ?? .done(0)
-      }
-      switch progress {
-      case .done(let count): return count
-      case .failed(let error):
-        sawClose = true
-        throw error
-      case .end: throw .closed
-      case .wantsWrite:
-        isWritable = false
-        try await wait(.writing, for: .write, until: loop.deadline(after: writeTimeout), operation: .write)
-      case .wantsRead:
-        isReadable = false
-        try await wait(.writing, for: .read, until: loop.deadline(after: writeTimeout), operation: .write)
+  /// What `fill` does first: sends what was written, unless a writer is at it.
+  func flushBeforeReading() async throws(NetworkError) {
+    while sent < output.count, !isSending {
+      switch try trySend(output[sent...]) {
+      case .done(let count): sent += count
+      case .mustWait(let needs): try await waitToSend(needs)
       }
     }
+    if !isSending { dropSent() }
+  }
+
+  private func dropSent() {
+    sent = 0
+    if output.capacity > 1024 { output = [] } else { output.removeAll(keepingCapacity: true) }
+  }
+
+  /// At least one byte of some, waiting if need be.
+  private func send(_ bytes: ArraySlice<UInt8>) async throws(NetworkError) -> Int {
+    isSending = true
+    defer { isSending = false }
+    while true {
+      switch try trySend(bytes) {
+      case .done(let count): return count
+      case .mustWait(let needs):
+        wake(.writing, .ready)  // a reader that waits to send the same leaves it to us
+        try await waitToSend(needs)
+      }
+    }
+  }
+
+  private enum Attempt {
+    case done(Int)
+    case mustWait(Readiness)
+  }
+
+  private func trySend(_ bytes: ArraySlice<UInt8>) throws(NetworkError) -> Attempt {
+    guard isOpen else { throw .closed }
+    let progress = bytes.withUnsafeBytes { raw in
+      raw.baseAddress.map { transport.tryWrite($0, raw.count) } ?? .done(0)
+    }
+    switch progress {
+    case .done(let count): return .done(count)
+    case .failed(let error):
+      sawClose = true
+      throw error
+    case .end: throw .closed
+    case .wantsWrite:
+      isWritable = false
+      return .mustWait(.write)
+    case .wantsRead:
+      isReadable = false
+      return .mustWait(.read)
+    }
+  }
+
+  private func waitToSend(_ needs: Readiness) async throws(NetworkError) {
+    try await wait(.writing, for: needs, until: loop.deadline(after: writeTimeout), operation: .write)
   }
 }

@@ -328,6 +328,52 @@ import Testing
     }
   }
 
+  /// Both send what was written; nothing goes out twice, and neither waits for the other.
+  @Test func oneReadsWhileAnotherWrites() async throws {
+    let lines = 30_000  // 15 MB: more than the kernel holds
+    let filler = String(repeating: " ", count: 500)
+    let finished = Event<Void>()
+    let handler: Server.Handler = { connection in
+      let loop = connection.loop
+      nonisolated(unsafe) let shared = connection
+      let reader = Task(executorPreference: loop.taskExecutor) {
+        await loop.run {
+          _ = await caught { () async throws(NetworkError) in
+            while try await shared.fill() { shared.consume { (result: (), consumed: $0.count) } }
+          }
+        }
+      }
+      let error = await caught { () async throws(NetworkError) in
+        for line in 0..<lines {
+          try await shared.write("\(line)\(filler)\r\n")
+          if line & 63 == 0 { await Task.yield() }
+        }
+      }
+      #expect(error == nil)
+      await reader.value
+      finished.send(())
+      await shared.finish()
+    }
+    try await withServer(handler: handler) { loop, server in
+      let client = try await Connection.connect(to: server.address, on: loop)
+      defer { client.close() }
+      for _ in 0..<50 {
+        try await client.write("wake up")
+        try await client.flush()
+        try await loop.sleep(for: .milliseconds(1))
+      }
+      for line in 0..<lines {
+        if line % 1000 == 0 { try await client.write("wake up") }
+        guard try await client.readLine(limit: 600) == Array("\(line)\(filler)".utf8) else {
+          Issue.record("line \(line) is missing")
+          break
+        }
+        if line == lines - 100 { try await client.finishWriting() }
+      }
+      _ = await finished.next()
+    }
+  }
+
   /// Whoever always has bytes ready must not keep the loop from everybody else.
   @Test func aTorrentLetsOthersHaveTheirTurn() async throws {
     let connected = Event<Void>()
