@@ -60,7 +60,7 @@ let service: [Target] = [
     "MailflowApp", "App/Composition",
     [
       "Pipeline", "EmbeddedBroker", "PipelineCommands", "Mail", "ValidateStage", "StoreStage", "SMTPGateway",
-      "WebGateway", "Network",
+      "WebGateway", "Network", "Linux",
     ]),
   .executableTarget(
     name: "mailflow", dependencies: ["MailflowApp", "PipelineCommands"], path: "App", exclude: ["Composition"],

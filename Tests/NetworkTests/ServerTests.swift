@@ -70,6 +70,35 @@ import Testing
     }
   }
 
+  /// Clients must not take the descriptors that accepting a message needs.
+  @Test func theLastDescriptorsAreKeptForOthers() async throws {
+    try await withLoop { loop in
+      let limit = Atomic<Int>(0)
+      let listener = try Listener(address: .freePort, loop: loop, limit: { limit.load(ordering: .relaxed) })
+      let accepted = Event<Void>()
+      try await loop.run {
+        try listener.start { socket in
+          limit.store(Int(socket.descriptor) + Listener.reserve(of: .max), ordering: .relaxed)
+          _ = Glibc.close(socket.descriptor)
+          accepted.send(())
+        }
+        let early = try await Connection.connect(to: listener.address, on: loop)
+        #expect(try await early.readAll() == "")
+        early.close()
+        limit.store(.max, ordering: .relaxed)
+        let client = try await Connection.connect(to: listener.address, on: loop)
+        _ = await accepted.next()  // not the early one: it was closed before anybody saw it
+        client.close()
+        let late = try await Connection.connect(to: listener.address, on: loop)
+        #expect(try await late.readAll() == "")
+        late.close()
+        listener.close()
+      }
+    }
+    #expect(Listener.reserve(of: 1024) == 64)
+    #expect(Listener.reserve(of: 40) == 10)
+  }
+
   @Test func connectionsBeyondTheLimitWaitForAPlace() async throws {
     try await withServer(maxConnections: 1, handler: ConnectionTests.echoLines) { loop, server in
       let first = try await Connection.connect(to: server.address, on: loop)
