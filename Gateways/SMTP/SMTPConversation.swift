@@ -18,12 +18,12 @@ struct SMTPConversation {
 
   mutating func run(_ connection: Connection) async {
     context.metrics.add("mailflow_smtp_connections_total")
-    guard context.admission.enter(peer) else {
+    guard context.admission.clients.enter(peer) else {
       context.metrics.add("mailflow_smtp_connections_refused_total")
       return await say(.tooManyConnections, connection)
     }
     defer {
-      context.admission.leave(peer)
+      context.admission.clients.leave(peer)
       _ = context.admission.reserve(-reserved)
     }
     // The session has deadlines of its own, which limit every read.

@@ -16,6 +16,7 @@ public final class WebGateway: Sendable {
     let api = WebAPI(store: store, log: log, readiness: readiness)
     var limits = HTTPLimits()
     limits.body = 65_536  // nothing here takes one
+    limits.clients = ClientCounter(limit: options.maximumConnectionsPerAddress)
     let fixed = limits
     server = try Server(
       address: try SocketAddress(parsing: options.listen), loops: loops, maxConnections: options.maximumConnections

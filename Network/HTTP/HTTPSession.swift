@@ -16,6 +16,12 @@ public struct HTTPSession {
 
   /// Runs until the client is gone, has to go, or the server stops.
   public mutating func run(_ connection: Connection) async {
+    let client = connection.peer.host
+    guard limits.clients?.enter(client) ?? true else {
+      try? await send(.text(429, "too many connections from your address"), connection, keepsAlive: false)
+      return await connection.finish()
+    }
+    defer { limits.clients?.leave(client) }
     do throws(NetworkError) {
       while try await serveOne(connection) {}
     } catch .timedOut(.read) {

@@ -101,6 +101,23 @@ import Testing
     }
   }
 
+  @Test func aClientHasOnlySoManyConnections() async throws {
+    try await serving {
+      $0.clients = ClientCounter(limit: 1, countsLoopback: true)
+    } _: { loop, server in
+      let get = "GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
+      let first = try await Connection.connect(to: server.address, on: loop)
+      try await first.write(get)
+      try await first.expectLine("HTTP/1.1 200 OK")
+      let refused = try await answers(get, loop, server)
+      #expect(refused.hasPrefix("HTTP/1.1 429 Too Many Requests\r\n"))
+      first.close()
+      while server.connections != 0 { try await loop.sleep(for: .milliseconds(1)) }
+      let last = try await answers("GET /a HTTP/1.0\r\n\r\n", loop, server)
+      #expect(last.hasPrefix("HTTP/1.1 200 "))
+    }
+  }
+
   @Test func aClientThatNeverReadsIsSentAway() async throws {
     try await serving {
       $0.writeTime = .milliseconds(50)
