@@ -60,8 +60,7 @@ let service: [Target] = [
     "MailflowApp", "App/Composition",
     [
       "Pipeline", "EmbeddedBroker", "KafkaBroker", "PipelineCommands", "Mail", "ValidateStage", "StoreStage",
-      "SMTPGateway",
-      "WebGateway", "Network",
+      "SMTPGateway", "WebGateway", "Network", "Linux",
     ]),
   .executableTarget(
     name: "mailflow", dependencies: ["MailflowApp", "PipelineCommands"], path: "App", exclude: ["Composition"],

@@ -29,6 +29,7 @@ public final class Connection {
   var readDeadline = Int64.max
   var output: [UInt8] = []  // what was not sent yet is output[sent...]
   var sent = 0
+  var isSending = false  // a writer sends, or waits to
 
   // What the edges said last. Cleared by an EAGAIN or a short read, set by the next edge.
   var isReadable = true
@@ -41,6 +42,7 @@ public final class Connection {
   private var reader = Waiter()
   private var writer = Waiter()
   private var waits = 0
+  var reads = 0
 
   /// On the loop. Takes over the descriptor, also when it throws.
   init(loop: EventLoop, descriptor: Int32, peer: SocketAddress) throws(NetworkError) {
@@ -108,7 +110,7 @@ extension Connection {
     case writing
   }
 
-  private enum Reason {
+  enum Reason {
     case ready
     case timedOut
     case cancelled
@@ -138,7 +140,6 @@ extension Connection {
     _ direction: Direction, for needs: Readiness, until deadline: Int64, operation: NetworkError.Operation,
     isIdle: Bool = false, isolation: isolated (any Actor)? = #isolation
   ) async throws(NetworkError) {
-    if Task.isCancelled { throw .cancelled }
     waits &+= 1
     let wait = waits
     // Used by the cancellation handler, which hands it to the loop's thread and does not touch it itself.
@@ -148,7 +149,9 @@ extension Connection {
       _ = isolation  // captured, so that the closure runs where we are, without a hop
       return await withUnsafeContinuation { continuation in
         precondition(self[direction].continuation == nil, "two tasks wait for the same direction of a connection")
-        // The cancellation handler may have suspended us once, so look again: the edge may be gone by.
+        // To install the cancellation handler may have suspended us, so look only now: the edge may be gone by, and the
+        // handler have found nobody.
+        if Task.isCancelled { return continuation.resume(returning: .cancelled) }
         guard transport.isOpen else { return continuation.resume(returning: .closed) }
         if isReady(needs) { return continuation.resume(returning: .ready) }
         if isIdle && isDraining { return continuation.resume(returning: .draining) }
@@ -168,7 +171,7 @@ extension Connection {
     }
   }
 
-  private func wake(_ direction: Direction, _ reason: Reason) {
+  func wake(_ direction: Direction, _ reason: Reason) {
     guard let continuation = self[direction].continuation else { return }
     self[direction] = Waiter()
     continuation.resume(returning: reason)

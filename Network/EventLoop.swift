@@ -143,14 +143,16 @@ public final class EventLoop: SerialExecutor, @unchecked Sendable {
     let serial = asUnownedSerialExecutor()
     let tasks = taskExecutor.asUnownedTaskExecutor()
     while true {
-      let isStopping = queue.takeRemote()
+      let ranCalls = queue.takeRemote()
       if queue.hasLocalJobs {
         queue.runJobs { $0.runSynchronously(isolatedTo: serial, taskExecutor: tasks) }
-      } else if isStopping {
+      } else if queue.isStopping && !ranCalls {
         break
       }
-      base.runOnce(wait: !queue.hasLocalJobs && !isStopping)
+      // What asked to stop has been heard, and wakes nobody again.
+      base.runOnce(wait: !queue.hasLocalJobs && !queue.isStopping)
     }
+    queue.leaveThread()
     watch.cancel()
     withExtendedLifetime(waker) {}
   }

@@ -7,7 +7,7 @@ import Synchronization
 /// The loop's own thread appends without a lock; others go through a locked queue and an eventfd, raised once until
 /// the loop has looked.
 final class JobQueue: @unchecked Sendable {
-  // Safe to share: `local` and `spare` are touched by the loop's thread only, `remote` behind its mutex.
+  // Safe to share: `local`, `spare` and `isStopping` are touched by the loop's thread only, `remote` behind its mutex.
   typealias Call = @Sendable () -> Void
   private struct Remote {
     var jobs: [UnownedJob] = []
@@ -22,6 +22,8 @@ final class JobQueue: @unchecked Sendable {
   private var remote = Remote()
   private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
   private let thread = Atomic<UInt>(0)
+  /// Whether the loop was asked to stop, as of the last `takeRemote`.
+  private(set) var isStopping = false
 
   init() throws(Errno) {
     wakeUp = try WakeUp()
@@ -42,6 +44,11 @@ final class JobQueue: @unchecked Sendable {
     thread.store(UInt(pthread_self()), ordering: .relaxed)
   }
 
+  /// The loop's thread ends: a later one may get its number.
+  func leaveThread() {
+    thread.store(0, ordering: .relaxed)
+  }
+
   func push(_ job: UnownedJob) {
     if isOnThread {
       local.append(job)
@@ -60,7 +67,7 @@ final class JobQueue: @unchecked Sendable {
 
   var hasLocalJobs: Bool { !local.isEmpty }
 
-  /// Takes what came from other threads; runs the calls. Whether the loop was asked to stop.
+  /// Takes what came from other threads; runs the calls. Whether there were any, which may have made others.
   func takeRemote() -> Bool {
     pthread_mutex_lock(mutex)
     local.append(contentsOf: remote.jobs)
@@ -68,10 +75,10 @@ final class JobQueue: @unchecked Sendable {
     let calls = remote.calls
     remote.calls = []
     remote.isRaised = false
-    let isStopping = remote.isStopping
+    isStopping = remote.isStopping
     pthread_mutex_unlock(mutex)
     for call in calls { call() }
-    return isStopping && calls.isEmpty
+    return !calls.isEmpty
   }
 
   /// Runs the jobs that are there now; those that they add wait for the next turn, so that none starves the sockets.

@@ -11,6 +11,7 @@ final class Listener: @unchecked Sendable {
   private let loop: EventLoop
   private let descriptor: Int32
   private let accept: @Sendable (Int32) throws(Errno) -> AcceptedSocket
+  private let limit: @Sendable () -> Int
   private var deliver: ((AcceptedSocket) -> Void)?
   private var watch: IOWatch?
   private var pause: LoopTimer?
@@ -22,10 +23,15 @@ final class Listener: @unchecked Sendable {
   /// Accepted at most before others on the loop have their turn.
   private static let batch = 64
 
+  /// Descriptors that no client gets, for what serving the others needs: files, databases. Numbers are given out from
+  /// the lowest, so the number of a new one says how many are in use.
+  static func reserve(of limit: Int) -> Int { min(64, limit / 4) }
+
   /// Takes the address. Throws `cannotListen`.
   init(
     address: SocketAddress, loop: EventLoop, backlog: Int = 1024,
-    accept: @escaping @Sendable (Int32) throws(Errno) -> AcceptedSocket = acceptSocket(from:)
+    accept: @escaping @Sendable (Int32) throws(Errno) -> AcceptedSocket = acceptSocket(from:),
+    limit: @escaping @Sendable () -> Int = descriptorLimit
   ) throws(NetworkError) {
     let type = Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue)
     let descriptor = socket(address.family, type, 0)
@@ -44,6 +50,7 @@ final class Listener: @unchecked Sendable {
     self.loop = loop
     self.descriptor = descriptor
     self.accept = accept
+    self.limit = limit
   }
 
   deinit {
@@ -91,6 +98,11 @@ final class Listener: @unchecked Sendable {
     for _ in 0..<Self.batch where isOpen && !isFull {
       do throws(Errno) {
         let socket = try accept(descriptor)
+        let limit = limit()
+        guard Int(socket.descriptor) < limit - Self.reserve(of: limit) else {
+          _ = Glibc.close(socket.descriptor)
+          return pauseForShortage()
+        }
         deliver?(socket)
       } catch {
         switch error.code {

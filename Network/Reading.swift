@@ -82,7 +82,10 @@ extension Connection {
   }
 
   func fill(until deadline: Int64, idle: Bool) async throws(NetworkError) -> Bool {
-    if sent < output.count { try await flush() }
+    if sent < output.count { try await flushBeforeReading() }
+    reads &+= 1
+    // A peer that always has bytes ready never lets us wait: the others of the loop have their turn.
+    if reads & 3 == 0 { await Task.yield() }
     guard isOpen else { throw .closed }
     if Task.isCancelled { throw .cancelled }
     if idle && isDraining { throw .shuttingDown }
@@ -95,8 +98,8 @@ extension Connection {
         let room = try makeRoom()
         switch transport.tryRead(room.start, room.count) {
         case .done(let count):
-          // A short read has emptied the socket; the next byte makes an edge. The end makes none after `sawClose`.
-          if count < room.count && !sawClose { isReadable = false }
+          // Also a short read leaves it readable: the edge may have told of a reset too, which libevent does not say and
+          // which makes no other edge. Only EAGAIN is sure.
           tail += count
           return true
         case .end:

@@ -70,7 +70,9 @@ public final class SignalWaiter: @unchecked Sendable {
   }
 
   private func collect() {
-    while arrived.count < 64, let signal = queue.next() { arrived.append(signal) }
+    while let signal = queue.next() {
+      if arrived.count < 64 { arrived.append(signal) }  // else nobody takes them: more would say nothing new
+    }
     deliver()
   }
 

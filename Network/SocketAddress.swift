@@ -16,7 +16,7 @@ public struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
   /// Parses "127.0.0.1:25", "[::1]:25" or "localhost:25" (which is 127.0.0.1). Throws `invalidAddress`.
   public init(parsing text: String) throws(NetworkError) {
     guard let colon = text.utf8.lastIndex(of: UInt8(ascii: ":")),
-      let port = UInt16(text[text.utf8.index(after: colon)...]), !text.hasSuffix("+\(port)")
+      let port = UInt16(text[text.utf8.index(after: colon)...]), text.utf8[text.utf8.index(after: colon)] != 43  // "+"
     else { throw .invalidAddress(text) }
     var name = text[..<colon]
     let isBracketed = name.hasPrefix("[") && name.hasSuffix("]") && name.utf8.count > 2
@@ -51,6 +51,7 @@ public struct IPAddress: Hashable, Sendable, CustomStringConvertible {
 
   /// Parses "192.0.2.1" or "2001:db8::1"; nil for anything else, zones (`%eth0`) included.
   public init?(_ text: String) {
+    guard !text.utf8.contains(0) else { return nil }  // C would stop there
     var bytes = [UInt8](repeating: 0, count: 16)
     if inet_pton(AF_INET, text, &bytes) == 1 {
       self.init(bytes: Array(bytes.prefix(4)))

@@ -57,6 +57,16 @@ struct Transport {
     if isOpen { _ = shutdown(descriptor, Int32(SHUT_WR)) }
   }
 
+  /// Throws away what waits to be read, about `limit` bytes at most. To close on it would make the kernel reset the
+  /// connection, and the peer lose our last answer.
+  func discardReceived(limit: Int) {
+    withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 1) { buffer in
+      guard let start = buffer.baseAddress else { return }
+      var left = limit
+      while left > 0, case .done(let count) = tryRead(start, buffer.count) { left -= count }
+    }
+  }
+
   /// Why the connection attempt failed, or nil.
   func connectFailure() -> NetworkError? {
     var code: Int32 = 0

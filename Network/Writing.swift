@@ -43,8 +43,7 @@ extension Connection {
     while sent < output.count {
       sent += try await send(output[sent...])
     }
-    sent = 0
-    if output.capacity > 1024 { output = [] } else { output.removeAll(keepingCapacity: true) }
+    dropSent()
   }
 
   /// Sends what was written and tells the peer that nothing more comes. It may still be read from.
@@ -56,42 +55,81 @@ extension Connection {
   /// Says the last words and closes: sends what was written, then reads and throws away what the peer still sends.
   ///
   /// To close while bytes wait to be read makes the kernel reset the connection, and the peer may lose our last answer.
-  /// Waits at most `timeout` for the peer's end and takes at most 1 MiB; when cancelled, closes at once.
+  /// Waits at most `timeout` for the peer's end and takes at most 1 MiB; when cancelled, only takes
+  /// what has come already.
   public func finish(timeout: Duration = .seconds(1)) async {
     defer { close() }
-    let deadline = loop.deadline(after: timeout)
+    limitReading(to: timeout)  // an older limit may have passed
     do {
       writeTimeout = timeout
       try await finishWriting()
       var discarded = 0
       (head, tail) = (0, 0)
-      while discarded < 1 << 20, loop.now < deadline, try await fill(until: deadline, idle: false) {
+      while discarded < 1 << 20, try await fill(until: .max, idle: false) {
         discarded += tail - head
         (head, tail) = (0, 0)
       }
-    } catch {}  // the connection is closed in any case
+    } catch {  // the connection is closed in any case
+      transport.discardReceived(limit: 1 << 20)
+    }
+  }
+
+  /// What `fill` does first: sends what was written, unless a writer is at it.
+  func flushBeforeReading() async throws(NetworkError) {
+    while sent < output.count, !isSending {
+      switch try trySend(output[sent...]) {
+      case .done(let count): sent += count
+      case .mustWait(let needs): try await waitToSend(needs)
+      }
+    }
+    if !isSending { dropSent() }
+  }
+
+  private func dropSent() {
+    sent = 0
+    if output.capacity > 1024 { output = [] } else { output.removeAll(keepingCapacity: true) }
   }
 
   /// At least one byte of some, waiting if need be.
   private func send(_ bytes: ArraySlice<UInt8>) async throws(NetworkError) -> Int {
+    isSending = true
+    defer { isSending = false }
     while true {
-      guard isOpen else { throw .closed }
-      let progress = bytes.withUnsafeBytes { raw in
-        raw.baseAddress.map { transport.tryWrite($0, raw.count) } ?? .done(0)
-      }
-      switch progress {
+      switch try trySend(bytes) {
       case .done(let count): return count
-      case .failed(let error):
-        sawClose = true
-        throw error
-      case .end: throw .closed
-      case .wantsWrite:
-        isWritable = false
-        try await wait(.writing, for: .write, until: loop.deadline(after: writeTimeout), operation: .write)
-      case .wantsRead:
-        isReadable = false
-        try await wait(.writing, for: .read, until: loop.deadline(after: writeTimeout), operation: .write)
+      case .mustWait(let needs):
+        wake(.writing, .ready)  // a reader that waits to send the same leaves it to us
+        try await waitToSend(needs)
       }
     }
+  }
+
+  private enum Attempt {
+    case done(Int)
+    case mustWait(Readiness)
+  }
+
+  private func trySend(_ bytes: ArraySlice<UInt8>) throws(NetworkError) -> Attempt {
+    guard isOpen else { throw .closed }
+    let progress = bytes.withUnsafeBytes { raw in
+      raw.baseAddress.map { transport.tryWrite($0, raw.count) } ?? .done(0)
+    }
+    switch progress {
+    case .done(let count): return .done(count)
+    case .failed(let error):
+      sawClose = true
+      throw error
+    case .end: throw .closed
+    case .wantsWrite:
+      isWritable = false
+      return .mustWait(.write)
+    case .wantsRead:
+      isReadable = false
+      return .mustWait(.read)
+    }
+  }
+
+  private func waitToSend(_ needs: Readiness) async throws(NetworkError) {
+    try await wait(.writing, for: needs, until: loop.deadline(after: writeTimeout), operation: .write)
   }
 }

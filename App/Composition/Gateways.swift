@@ -1,4 +1,5 @@
 import Glibc
+import Linux
 import Mail
 import Network
 import Pipeline
@@ -9,6 +10,7 @@ import WebGateway
 /// Makes the gateways that a topology names.
 enum Gateways {
   static func make(_ context: GatewayContext) async throws -> [any GatewayService] {
+    raiseDescriptorLimit()  // each connection takes one
     let stores = Stores(context.topology, context.folder)
     let loop = try EventLoop()
     var services: [any GatewayService] = []

@@ -9,8 +9,6 @@ struct SMTPConversation {
   private var session: SMTPSession
   /// Octets of memory that are counted for this connection.
   private var reserved = 0
-  /// Reads so far.
-  private var reads = 0
 
   init(_ context: SMTPGateway.Context, _ peer: IPAddress) {
     self.context = context
@@ -20,12 +18,12 @@ struct SMTPConversation {
 
   mutating func run(_ connection: Connection) async {
     context.metrics.add("mailflow_smtp_connections_total")
-    guard context.admission.enter(peer) else {
+    guard context.admission.clients.enter(peer) else {
       context.metrics.add("mailflow_smtp_connections_refused_total")
       return await say(.tooManyConnections, connection)
     }
     defer {
-      context.admission.leave(peer)
+      context.admission.clients.leave(peer)
       _ = context.admission.reserve(-reserved)
     }
     // The session has deadlines of its own, which limit every read.
@@ -55,9 +53,6 @@ struct SMTPConversation {
         try await write(connection)
         connection.limitReading(to: max(.zero, session.deadline - context.clock.now))
         guard try await connection.fill(idle: session.isBetweenCommands) else { return }
-        reads &+= 1
-        // A client that always has bytes ready never lets us wait: let the others of the loop have their turn.
-        if reads & 15 == 0 { await Task.yield() }
       }
     } while try await take(connection)
   }

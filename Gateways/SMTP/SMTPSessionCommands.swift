@@ -14,8 +14,10 @@ extension SMTPSession {
       }
     case .bareLineFeed: return bareLineEnding(.commandBareLineFeed, at: now)
     case .bareReturn: return bareLineEnding(.commandBareReturn, at: now)
-    case .nul: return next(reply(.commandNUL, at: now))
-    case .tooLong: return next(reply(.commandTooLong, at: now))
+    case .nul, .tooLong:
+      // Nobody greets so; a request of another protocol may look so.
+      if client == nil { return close(.notSMTP) }
+      return next(reply(event == .nul ? .commandNUL : .commandTooLong, at: now))
     case .flood: return close(.tooManyErrors)
     }
   }
@@ -149,6 +151,8 @@ extension SMTPSession {
 
   /// A browser that was made to talk to us: nothing of what it sends may be taken for a command.
   private static func isOtherProtocol(_ line: [UInt8]) -> Bool {
-    ["GET ", "POST ", "HEAD ", "PUT ", "OPTIONS ", "CONNECT ", "PRI "].contains { line.starts(with: $0.utf8) }
+    ["GET ", "POST ", "HEAD ", "PUT ", "OPTIONS ", "CONNECT ", "PRI ", "PATCH ", "DELETE ", "TRACE "].contains {
+      line.starts(with: $0.utf8)
+    }
   }
 }

@@ -14,10 +14,14 @@ public final class WebGateway: Sendable {
     readiness: @escaping @Sendable () -> Readiness, log: Log
   ) throws(NetworkError) {
     let api = WebAPI(store: store, log: log, readiness: readiness)
+    var limits = HTTPLimits()
+    limits.body = 65_536  // nothing here takes one
+    limits.clients = ClientCounter(limit: options.maximumConnectionsPerAddress)
+    let fixed = limits
     server = try Server(
       address: try SocketAddress(parsing: options.listen), loops: loops, maxConnections: options.maximumConnections
     ) { connection in
-      var session = HTTPSession { request in await Self.respond(request, api) }
+      var session = HTTPSession(fixed) { request in await Self.respond(request, api) }
       await session.run(connection)
     }
   }

@@ -6,16 +6,22 @@ public struct WebGatewayOptions: StageOptions, Hashable {
   public static let schema = OptionSchema([
     Option("listen", .address, default: .text("127.0.0.1:8080"), "Address and port to accept connections at"),
     Option("max-connections", .integer(1...1_000_000), default: .integer(10_000), "Connections at a time"),
+    Option(
+      "max-connections-per-address", .integer(1...1_000_000), default: .integer(100),
+      "Connections at a time from one IPv4 address or IPv6 /64 network; loopback is not counted"),
   ])
 
   /// `HOST:PORT`.
   public var listen: String
   /// At a time.
   public var maximumConnections: Int
+  /// At a time.
+  public var maximumConnectionsPerAddress: Int
 
   /// Takes checked values.
   public init(_ values: OptionValues) {
     listen = values.text("listen") ?? "127.0.0.1:8080"
     maximumConnections = values.int("max-connections")
+    maximumConnectionsPerAddress = values.int("max-connections-per-address")
   }
 }

@@ -31,10 +31,14 @@ struct HTTPHead: Sendable, Equatable {
         line[..<colon].allSatisfy(Self.isTokenByte)
       else { throw HTTPError(400, "bad field name") }
       let name = Self.text(line[..<colon])
-      let value = Self.text(Self.trimmed(line[(colon + 1)...]))
+      let bytes = Self.trimmed(line[(colon + 1)...])
+      let value = Self.text(bytes)
       request.fields.append((name, value))
       switch name.lowercased() {
-      case "host": hosts += 1
+      case "host":
+        hosts += 1
+        // Empty if what is asked for has no name (RFC 9110 section 7.2).
+        guard bytes.isEmpty || HTTPTarget.isAuthority(bytes) else { throw HTTPError(400, "bad Host") }
       case "content-length":
         guard length == nil, let number = Self.number(value) else { throw HTTPError(400, "bad Content-Length") }
         length = number
@@ -45,7 +49,6 @@ struct HTTPHead: Sendable, Equatable {
       case "connection":
         let tokens = value.lowercased().split(separator: ",").map { String($0.filter { $0 != " " && $0 != "\t" }) }
         if tokens.contains("close") { request.keepsAlive = false }
-        if !isOne, tokens.contains("keep-alive") { request.keepsAlive = true }
       case "expect":
         guard value.lowercased() == "100-continue" else { throw HTTPError(417, "unknown expectation") }
         expectsContinue = isOne
@@ -56,7 +59,8 @@ struct HTTPHead: Sendable, Equatable {
     guard hosts == 1 || hosts == 0 && !isOne else { throw HTTPError(400, "exactly one Host is needed") }
     framing = isChunked ? .chunked : .length(length ?? 0)
     if case .length(let count) = framing, count > limits.body { throw HTTPError(413, "body is too large") }
-    (request.path, request.query) = try Self.target(words[1], method: request.method)
+    let target = try HTTPTarget(words[1], method: request.method)
+    (request.path, request.query) = (target.path, target.query)
   }
 
   private static func lines(_ bytes: ArraySlice<UInt8>) -> AnyIterator<ArraySlice<UInt8>> {
@@ -92,63 +96,6 @@ struct HTTPHead: Sendable, Equatable {
     case 48...57, 65...90, 97...122: true
     default: "!#$%&'*+-.^_`|~".utf8.contains(byte)
     }
-  }
-
-  // MARK: Target
-
-  private static func target(
-    _ target: ArraySlice<UInt8>, method: String
-  ) throws(HTTPError) -> (String, [(name: String, value: String)]) {
-    guard !target.isEmpty, target.allSatisfy({ $0 > 32 && $0 < 127 }) else { throw HTTPError(400, "bad target") }
-    var rest = target
-    if rest.first != UInt8(ascii: "/") {
-      if rest.elementsEqual("*".utf8), method == "OPTIONS" { return ("*", []) }
-      guard let scheme = ["http://", "https://"].first(where: { rest.starts(with: $0.utf8) }),
-        let slash = rest.dropFirst(scheme.utf8.count).firstIndex(of: UInt8(ascii: "/")),
-        slash > rest.startIndex + scheme.utf8.count
-      else { throw HTTPError(400, "bad target") }
-      rest = rest[slash...]
-    }
-    let mark = rest.firstIndex(of: UInt8(ascii: "?"))
-    let path = try decoded(rest[..<(mark ?? rest.endIndex)], isPath: true)
-    let segments = path.split(separator: UInt8(ascii: "/"))
-    guard !segments.contains(where: { $0.elementsEqual(".".utf8) || $0.elementsEqual("..".utf8) }) else {
-      throw HTTPError(400, "dot segments in the path")
-    }
-    var query: [(name: String, value: String)] = []
-    if let mark {
-      for pair in rest[(mark + 1)...].split(separator: UInt8(ascii: "&")) {
-        let parts = pair.split(separator: UInt8(ascii: "="), maxSplits: 1, omittingEmptySubsequences: false)
-        let name = String(decoding: try decoded(parts[0], isPath: false), as: UTF8.self)
-        let value = parts.count == 2 ? String(decoding: try decoded(parts[1], isPath: false), as: UTF8.self) : ""
-        query.append((name, value))
-      }
-    }
-    return (String(decoding: path, as: UTF8.self), query)
-  }
-
-  private static func decoded(_ bytes: ArraySlice<UInt8>, isPath: Bool) throws(HTTPError) -> [UInt8] {
-    var result: [UInt8] = []
-    var rest = bytes
-    while let byte = rest.popFirst() {
-      if byte == UInt8(ascii: "+"), !isPath {
-        result.append(32)
-        continue
-      }
-      guard byte == UInt8(ascii: "%") else {
-        result.append(byte)
-        continue
-      }
-      guard let high = rest.popFirst().flatMap(hexDigit), let low = rest.popFirst().flatMap(hexDigit) else {
-        throw HTTPError(400, "bad percent-encoding")
-      }
-      let value = high << 4 | low
-      guard value != 0, !isPath || value > 31 && value != 127 && value != 47 && value != 92 else {
-        throw HTTPError(400, "a percent-encoded byte that is not allowed")
-      }
-      result.append(value)
-    }
-    return result
   }
 
   static func hexDigit(_ byte: UInt8) -> UInt8? {

@@ -75,6 +75,10 @@ public struct HTTPLimits: Sendable {
   public var bodyTime = Duration.seconds(60)
   /// Between two requests.
   public var idleTime = Duration.seconds(60)
+  /// For the client to take the next part of an answer.
+  public var writeTime = Duration.seconds(60)
+  /// Refuses a client's connections beyond so many; nil refuses none.
+  public var clients: ClientCounter?
   /// The defaults.
   public init() {}
 }

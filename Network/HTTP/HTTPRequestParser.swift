@@ -74,16 +74,16 @@ struct HTTPRequestParser: Sendable {
     switch state {
     case .head: return (.more, 0)
     case .body(var request, let left):
+      state = .head  // so that the body is not copied while it grows
       let count = min(left, bytes.count)
       request.body.append(contentsOf: bytes[..<count])
       guard count == left else {
         state = .body(request, left: left - count)
         return (.more, count)
       }
-      state = .head
       return (.request(request), count)
     case .chunks(var request, var decoder):
-      state = .head  // so that the body is not copied while it grows
+      state = .head
       let count = try decoder.feed(bytes, into: &request.body)
       guard decoder.isDone else {
         state = .chunks(request, decoder)
@@ -97,7 +97,8 @@ struct HTTPRequestParser: Sendable {
 /// The chunked coding of RFC 9112 section 7.1, read strictly; trailers are checked and thrown away.
 struct ChunkedDecoder: Sendable {
   private enum State: Sendable {
-    case size, extensions, sizeFeed, data, dataReturn, dataFeed, trailerStart, trailer, trailerFeed, endFeed, done
+    case size, extensions, sizeFeed, data, dataReturn, dataFeed, trailerStart, trailerName, trailer, trailerFeed,
+      endFeed, done
   }
   private var state = State.size
   private var left = 0
@@ -156,7 +157,14 @@ struct ChunkedDecoder: Sendable {
           state = .endFeed
         } else {
           guard HTTPHead.isTokenByte(byte) else { throw HTTPError(400, "bad trailer") }
+          state = .trailerName
+        }
+      case .trailerName:
+        extras += 1
+        if byte == UInt8(ascii: ":") {
           state = .trailer
+        } else if !HTTPHead.isTokenByte(byte) || extras > 4096 {
+          throw HTTPError(400, "bad trailer")
         }
       case .trailer:
         extras += 1

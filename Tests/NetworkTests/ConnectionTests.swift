@@ -166,6 +166,29 @@ import Testing
     }
   }
 
+  /// One edge tells of the last bytes and of the reset behind them: no other follows.
+  @Test func aResetBehindTheLastBytesIsNoticed() async throws {
+    let isSent = Event<Void>()
+    let handler: Server.Handler = { connection in
+      await Task { _ = await isSent.next() }.value
+      try? await connection.write("last")
+      try? await connection.flush()
+      connection.close()
+    }
+    try await withServer(handler: handler) { loop, server in
+      let client = try await Connection.connect(to: server.address, on: loop)
+      defer { client.close() }
+      client.readTimeout = .seconds(5)
+      try await client.write("nobody reads this")
+      try await client.flush()
+      isSent.send(())
+      #expect(try await client.read() == Array("last".utf8))
+      let error = await caught { () async throws(NetworkError) in _ = try await client.read() }
+      #expect(error?.description.contains("reset") ?? true)  // an end, if the reset was lost
+      #expect(client.peerHasClosed)
+    }
+  }
+
   @Test func aLimitOnAllReadsHoldsThoughBytesKeepComing() async throws {
     let result = Event<NetworkError?>()
     let handler: Server.Handler = { connection in
@@ -271,6 +294,110 @@ import Testing
         #expect(try await client.readAll() == "421 cancelled\r\n")
         await stopped
       }
+    }
+  }
+
+  /// Bytes that nobody has read must not turn the last words into a reset.
+  @Test(arguments: [false, true])
+  func lastWordsArriveThoughBytesWaitToBeRead(_ isCancelled: Bool) async throws {
+    let timedOut = Event<Void>()
+    let sentMore = Event<Void>()
+    let handler: Server.Handler = { connection in
+      if isCancelled {
+        withUnsafeCurrentTask { $0?.cancel() }
+      } else {
+        connection.limitReading(to: .milliseconds(10))
+        let error = await caught { () async throws(NetworkError) in try await connection.readLine(limit: 10) }
+        #expect(error == .timedOut(.read))
+      }
+      timedOut.send(())
+      await Task { _ = await sentMore.next() }.value
+      try? await connection.write("421\r\n")
+      await connection.finish()
+    }
+    try await withServer(handler: handler) { loop, server in
+      let client = try await Connection.connect(to: server.address, on: loop)
+      defer { client.close() }
+      _ = await timedOut.next()
+      try await client.write([UInt8](repeating: 65, count: 50_000))
+      try await client.flush()
+      sentMore.send(())
+      #expect(try await client.readAll() == "421\r\n")
+      while server.connections != 0 { await Task.yield() }
+      #expect(client.transport.connectFailure() == nil)  // a reset would be told here
+    }
+  }
+
+  /// Both send what was written; nothing goes out twice, and neither waits for the other.
+  @Test func oneReadsWhileAnotherWrites() async throws {
+    let lines = 3_000  // 15 MB: more than the kernel holds
+    let filler = String(repeating: " ", count: 5_000)
+    let finished = Event<Void>()
+    let handler: Server.Handler = { connection in
+      let loop = connection.loop
+      nonisolated(unsafe) let shared = connection
+      let reader = Task(executorPreference: loop.taskExecutor) {
+        await loop.run {
+          _ = await caught { () async throws(NetworkError) in
+            while try await shared.fill() { shared.consume { (result: (), consumed: $0.count) } }
+          }
+        }
+      }
+      let error = await caught { () async throws(NetworkError) in
+        for line in 0..<lines {
+          try await shared.write("\(line)\(filler)\r\n")
+          if line & 7 == 0 { await Task.yield() }
+        }
+      }
+      #expect(error == nil)
+      await reader.value
+      finished.send(())
+      await shared.finish()
+    }
+    try await withServer(handler: handler) { loop, server in
+      let client = try await Connection.connect(to: server.address, on: loop)
+      defer { client.close() }
+      for _ in 0..<50 {
+        try await client.write("wake up")
+        try await client.flush()
+        try await loop.sleep(for: .milliseconds(1))
+      }
+      for line in 0..<lines {
+        if line % 100 == 0 { try await client.write("wake up") }
+        guard try await client.readLine(limit: 6_000) == Array("\(line)\(filler)".utf8) else {
+          Issue.record("line \(line) is missing")
+          break
+        }
+        if line == lines - 10 { try await client.finishWriting() }
+      }
+      _ = await finished.next()
+    }
+  }
+
+  /// Whoever always has bytes ready must not keep the loop from everybody else.
+  @Test func aTorrentLetsOthersHaveTheirTurn() async throws {
+    let connected = Event<Void>()
+    let isThere = Event<Void>()
+    let readBefore = Event<Int>()
+    let handler: Server.Handler = { connection in
+      connected.send(())
+      await Task { _ = await isThere.next() }.value
+      let othersRan = Atomic<Bool>(false)
+      connection.loop.execute { othersRan.store(true, ordering: .relaxed) }
+      var total = 0
+      while !othersRan.load(ordering: .relaxed), total < 100_000, (try? await connection.fill()) == true {
+        total += connection.consume { (result: $0.count, consumed: $0.count) }
+      }
+      readBefore.send(total)
+    }
+    try await withServer(handler: handler) { loop, server in
+      let client = try await Connection.connect(to: server.address, on: loop)
+      defer { client.close() }
+      _ = await connected.next()
+      try await client.write([UInt8](repeating: 65, count: 100_000))
+      try await client.flush()
+      isThere.send(())
+      #expect(try #require(await readBefore.next()) < 100_000)
     }
   }
 

@@ -76,6 +76,23 @@ import Testing
     for _ in 0..<5000 where gone != nil { usleep(1000) }
     #expect(gone == nil)
   }
+
+  /// The end of the loop must not be overlooked because something else came with it.
+  @Test func aStopThatComesWithACallIsHeard() async throws {
+    weak var gone: EventLoop?
+    let ended = Event<Void>()
+    do {
+      let loop = try EventLoop()
+      gone = loop
+      loop.execute {
+        loop.execute { ended.send(()) }
+        loop.stop()
+      }
+    }
+    _ = await ended.next()
+    for _ in 0..<5000 where gone != nil { usleep(1000) }
+    #expect(gone == nil)
+  }
 }
 
 /// A mutex that closures can share.

@@ -5,9 +5,13 @@ import Testing
 @Suite struct HTTPParserTests {
   /// Feeds pieces of `size` bytes; the requests, and the refusal if there is one.
   private func parse(_ text: String, size: Int, limits: HTTPLimits = HTTPLimits()) -> ([HTTPRequest], HTTPError?) {
+    parse(Array(text.utf8), size: size, limits: limits)
+  }
+
+  private func parse(_ text: [UInt8], size: Int, limits: HTTPLimits) -> ([HTTPRequest], HTTPError?) {
     var parser = HTTPRequestParser(limits)
     var requests: [HTTPRequest] = []
-    var rest = Array(text.utf8)[...]
+    var rest = text[...]
     while !rest.isEmpty {
       let piece = Array(rest.prefix(size))
       do {
@@ -27,6 +31,10 @@ import Testing
     "POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0A;x=y\r\n0123456789\r\n0\r\nT: v\r\n\r\n",
     "GET http://x/a/b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
     "GET /a%41 HTTP/1.0\r\n\r\n",
+    "GET HTTP://x:80 HTTP/1.1\r\nHost: x:80\r\n\r\n", "GET http://[::1]?a=b HTTP/1.1\r\nHost: [::1]:8080\r\n\r\n",
+    "GET /한글/%ED%95%9C HTTP/1.1\r\nHost:\r\n\r\n".replacing("한글", with: "%ED%95%9C%EA%B8%80"),
+    "GET /a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+    "GET /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\nConnection: keep-alive\r\n\r\n",
   ]
 
   @Test func piecesDoNotMatter() {
@@ -48,6 +56,10 @@ import Testing
     #expect(parse(valid[4], size: 9).0.first?.keepsAlive == false)
     #expect(
       parse(valid[5], size: 9).0.first.map { ($0.path == "/aA", $0.keepsAlive) } ?? (false, true) == (true, false))
+    #expect(valid[6...].map { parse($0, size: 9).0.first?.path } == ["/", "/", "/한글/한", "/a", "/a"])
+    #expect(parse(valid[7], size: 9).0.first?.parameter("a") == "b")
+    // A client of HTTP/1.0 would have to be told that the connection stays; it is closed, which everybody understands.
+    #expect(valid[6...].map { parse($0, size: 9).0.first?.keepsAlive } == [true, true, true, false, false])
   }
 
   @Test(arguments: [
@@ -83,12 +95,72 @@ import Testing
     ("GET /a HTTP/2.0\r\nHost: x\r\n\r\n", 505), ("GET /a\r\n\r\n", 400),
     ("CONNECT evil:443 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
     ("GET /a HTTP/1.1\r\nHost: x\r\nExpect: magic\r\n\r\n", 417),
+    ("GET /a HTTP/1.1\r\nHost: a b\r\n\r\n", 400), ("GET /a HTTP/1.1\r\nHost: x/y\r\n\r\n", 400),
+    ("GET /a HTTP/1.1\r\nHost: x, y\r\n\r\n", 400), ("GET /a HTTP/1.1\r\nHost: u@x\r\n\r\n", 400),
+    ("GET /a HTTP/1.1\r\nHost: x:99999999\r\n\r\n", 400), ("GET /a HTTP/1.1\r\nHost: [::1\r\n\r\n", 400),
+    ("GET /a HTTP/1.1\r\nHost: x:y\r\n\r\n", 400), ("GET http://u@x/ HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    ("GET http:///a HTTP/1.1\r\nHost: x\r\n\r\n", 400), ("GET ftp://x/a HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    ("GET /a#b HTTP/1.1\r\nHost: x\r\n\r\n", 400), ("GET /a\\..\\b HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    ("GET /%ff HTTP/1.1\r\nHost: x\r\n\r\n", 400), ("GET /a?q=%c3 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    ("GET /%4 HTTP/1.1\r\nHost: x\r\n\r\n", 400), ("GET /%g1 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    ("G@T /a HTTP/1.1\r\nHost: x\r\n\r\n", 400), ("GET /a HTTP/1.1 \r\nHost: x\r\n\r\n", 400),
+    ("GET /a http/1.1\r\nHost: x\r\n\r\n", 400), ("GET /a HTTP/1.1\r\nHost: x\r\n: v\r\n\r\n", 400),
+    ("GET /a HTTP/1.1\r\nHost: x\r\nX: a\u{7f}\r\n\r\n", 400),
+    ("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 5, 5\r\n\r\nhello", 400),
+    ("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length:\r\n\r\n", 400),
+    ("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: ٥\r\n\r\nhello", 400),
+    ("POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+    ("POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n\r\n", 400),
+    ("POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5 \r\nhello\r\n0\r\n\r\n", 400),
+    ("POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nGET /b HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    ("POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nT : v\r\n\r\n", 400),
   ])
   func refuses(_ text: String, _ status: Int) {
     for size in [1, 5, Int.max] {
       let (requests, error) = parse(text, size: size)
       #expect(
         requests.isEmpty && error?.status == status, "\(text) by \(size): \(requests), \(String(describing: error))")
+    }
+  }
+
+  /// Damaged requests: whatever comes of them, it comes however they are cut, and nothing traps.
+  @Test func damagedRequestsAreReadInOneWay() {
+    var random = SplitMix(state: 1)
+    var limits = HTTPLimits()
+    limits.body = 200
+    let bytes = Array("\r\n\0 \t:;,?#%+/.[]@0159aFxGHT\u{7f}\\".utf8) + [0x80, 0xff]
+    for _ in 0..<4000 {
+      var text = Array(valid[Int(random.next() % UInt64(valid.count))].utf8)
+      for _ in 0...(random.next() % 3) {
+        let at = Int(random.next() % UInt64(text.count))
+        let byte = bytes[Int(random.next() % UInt64(bytes.count))]
+        switch random.next() % 3 {
+        case 0: text[at] = byte
+        case 1: text.insert(byte, at: at)
+        default: text.remove(at: at)
+        }
+      }
+      text += Array(valid[0].utf8)
+      let whole = parse(text, size: .max, limits: limits)
+      for size in [1, 2, 7] {
+        let (requests, error) = parse(text, size: size, limits: limits)
+        #expect(requests == whole.0 && error?.status == whole.1?.status, "\(text) by \(size)")
+      }
+      for request in whole.0 {
+        #expect(request.path.hasPrefix("/") && !request.path.utf8.contains(0) && !request.path.contains("/../"))
+        #expect(request.body.count <= limits.body)
+      }
+    }
+  }
+
+  private struct SplitMix: RandomNumberGenerator {
+    var state: UInt64
+    mutating func next() -> UInt64 {
+      state &+= 0x9E37_79B9_7F4A_7C15
+      var z = state
+      z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+      z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+      return z ^ (z >> 31)
     }
   }
 

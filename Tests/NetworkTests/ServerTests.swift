@@ -12,7 +12,7 @@ import Testing
     }
     #expect(try SocketAddress(parsing: "localhost:25").description == "127.0.0.1:25")
     for text in [
-      "", ":", "25", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "127.0.0.1:-1", "127.0.0.1:+1", "::1:25", "[::1]",
+      "", ":", "25", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "127.0.0.1:-1", "127.0.0.1:+1", "127.0.0.1:+01", "127.0.0.1\0:25", "::1:25", "[::1]",
       "[127.0.0.1]:25", "example.com:25", "127.0.0.1:25 ", "127.1:25", "[fe80::1%eth0]:25", "[]:1",
     ] {
       #expect(throws: NetworkError.invalidAddress(text)) { try SocketAddress(parsing: text) }
@@ -68,6 +68,35 @@ import Testing
         listener.close()
       }
     }
+  }
+
+  /// Clients must not take the descriptors that accepting a message needs.
+  @Test func theLastDescriptorsAreKeptForOthers() async throws {
+    try await withLoop { loop in
+      let limit = Atomic<Int>(0)
+      let listener = try Listener(address: .freePort, loop: loop, limit: { limit.load(ordering: .relaxed) })
+      let accepted = Event<Void>()
+      try await loop.run {
+        try listener.start { socket in
+          limit.store(Int(socket.descriptor) + Listener.reserve(of: .max), ordering: .relaxed)
+          _ = Glibc.close(socket.descriptor)
+          accepted.send(())
+        }
+        let early = try await Connection.connect(to: listener.address, on: loop)
+        #expect(try await early.readAll() == "")
+        early.close()
+        limit.store(.max, ordering: .relaxed)
+        let client = try await Connection.connect(to: listener.address, on: loop)
+        _ = await accepted.next()  // not the early one: it was closed before anybody saw it
+        client.close()
+        let late = try await Connection.connect(to: listener.address, on: loop)
+        #expect(try await late.readAll() == "")
+        late.close()
+        listener.close()
+      }
+    }
+    #expect(Listener.reserve(of: 1024) == 64)
+    #expect(Listener.reserve(of: 40) == 10)
   }
 
   @Test func connectionsBeyondTheLimitWaitForAPlace() async throws {
@@ -171,6 +200,30 @@ import Testing
       #expect(await loop.run { await waiter.next() } == SIGURG)
       waiter.close()
       #expect(await waiter.next() == nil)
+    }
+  }
+
+  /// The loop's thread's time in milliseconds.
+  private static func threadTime() -> Int {
+    var time = timespec()
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+    return time.tv_sec * 1000 + time.tv_nsec / 1_000_000
+  }
+
+  @Test func signalsThatNobodyTakesCostNothing() async throws {
+    try await withLoop { loop in
+      let waiter = try SignalWaiter([SIGURG], on: loop)
+      defer { waiter.close() }
+      try await loop.run {
+        SignalWaiter.block([SIGURG])
+        for _ in 0..<70 {
+          pthread_kill(pthread_self(), SIGURG)
+          try await loop.sleep(for: .milliseconds(1))
+        }
+        let before = Self.threadTime()
+        try await loop.sleep(for: .milliseconds(200))
+        #expect(Self.threadTime() - before < 100)
+      }
     }
   }
 }

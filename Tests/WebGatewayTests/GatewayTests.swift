@@ -71,6 +71,18 @@ import WebGateway
     #expect(twice.hasPrefix("HTTP/1.1 404 "))
   }
 
+  /// Nothing here takes a body.
+  @Test func largeBodiesAreRefused() async throws {
+    let fields = "POST /livez HTTP/1.1\r\nHost: x\r\n"
+    for large in ["Content-Length: 65537\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n10001\r\n"] {
+      #expect(try await answers { _ in fields + large }.text.hasPrefix("HTTP/1.1 413 "))
+    }
+    let small = try await answers { _ in
+      fields + "Connection: close\r\nContent-Length: 65536\r\n\r\n" + String(repeating: "a", count: 65_536)
+    }.text
+    #expect(small.hasPrefix("HTTP/1.1 405 "))
+  }
+
   @Test func headHasNoBody() async throws {
     let text = try await answers { _ in "HEAD /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" }.text
     #expect(text.hasPrefix("HTTP/1.1 200 OK\r\n"))
