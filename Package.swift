@@ -74,6 +74,8 @@ let tools: [Target] = [
   .executableTarget(
     name: "bench", dependencies: ["Pipeline", "PipelineCommands", "EmbeddedBroker"], path: "Benchmarks/Bench",
     swiftSettings: settings),
+  .executableTarget(
+    name: "kafka-hop", dependencies: ["Pipeline", "KafkaBroker"], path: "Benchmarks/KafkaHop", swiftSettings: settings),
 ]
 
 let testing: [Target] = [

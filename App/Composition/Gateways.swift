@@ -12,7 +12,7 @@ enum Gateways {
     let stores = Stores(context.topology, context.folder)
     let loop = try EventLoop()
     var services: [any GatewayService] = []
-    for gateway in context.topology.gateways {
+    for gateway in context.part.gateways {
       switch gateway.name {
       case "smtp": services.append(SMTPService(try smtp(gateway, context, stores, loop)))
       case "web": services.append(WebService(try web(gateway, context, stores, loop)))
@@ -48,9 +48,8 @@ enum Gateways {
       WebGatewayOptions(gateway.options), loops: [loop], store: stores.mail,
       readiness: {
         let states = context.stageStates()
-        let expected = context.topology.flows.reduce(0) { $0 + $1.stages.count }
         return Readiness(
-          isReady: states.count >= expected && states.allSatisfy { $0.state == "running" },
+          isReady: states.count >= context.part.stages.count && states.allSatisfy { $0.state == "running" },
           stages: states.map { .init(flow: $0.stage.flow, stage: $0.stage.stage, state: $0.state, reason: $0.reason) })
       }, log: context.log.with(("gateway", "web")))
   }

@@ -2,7 +2,8 @@ import Glibc
 import Pipeline
 import PipelineTesting
 
-// simulate [FIRST] [COUNT]: runs seeds and prints what came out; the same arguments print the same lines, always.
+// simulate [FIRST] [COUNT]: runs seeds and prints what came out; the same arguments print the same lines, always. A
+// single seed also prints what happened in it.
 
 let arguments = CommandLine.arguments.dropFirst().compactMap { UInt64($0) }
 let first = arguments.first ?? 1
@@ -10,6 +11,7 @@ let count = max(1, arguments.dropFirst().first ?? 1000)
 
 var schedules: Set<UInt64> = []
 var choices = 0
+var steps = 0
 var crashes = 0
 var bad: [Simulation.Report] = []
 var fingerprint: UInt64 = 0
@@ -17,8 +19,10 @@ for seed in first..<(first + count) {
   let report = Simulation.run(.embedded(seed: seed))
   schedules.insert(report.fingerprint)
   choices += report.choices
+  steps += report.steps
   crashes += report.crashes
   fingerprint = fingerprint &* 31 &+ report.fingerprint
+  if count == 1 { for line in report.log { print("  \(line)") } }
   if !report.violations.isEmpty {
     bad.append(report)
     print("seed \(seed): \(report.violations.joined(separator: "; "))")
@@ -26,6 +30,6 @@ for seed in first..<(first + count) {
   if count > 10_000, (seed - first + 1) % 10_000 == 0 { print("… \(seed - first + 1) seeds, \(bad.count) bad") }
 }
 print(
-  "simulate first=\(first) seeds=\(count) distinct=\(schedules.count) choices=\(choices / Int(count)) "
+  "simulate first=\(first) seeds=\(count) distinct=\(schedules.count) choices=\(choices / Int(count)) steps=\(steps / Int(count)) "
     + "crashes=\(crashes) bad=\(bad.count) fingerprint=\(fingerprint)")
 exit(bad.isEmpty ? 0 : 1)

@@ -8,7 +8,7 @@ extension Application {
     CommandLineTool(
       name, summary, version: version,
       commands: [
-        .up(self), .check(self), .graph(self), .stages(self), .lag(self), .dead(self), .trace(self),
+        .up(self), .run(self), .check(self), .graph(self), .stages(self), .lag(self), .dead(self), .trace(self),
       ] + commands(self) + [.child(self)])
   }
 
@@ -21,7 +21,7 @@ extension Application {
     let words = Array(Swift.CommandLine.arguments.dropFirst())
     // Before any thread starts: what one thread does not block, the process does not.
     if words.first == "child" { Termination.listen() }
-    if words.first == "up" { Supervisor.blockItsSignals() }
+    if ["up", "run"].contains(words.first) { Supervisor.blockItsSignals() }
     let tool = tool
     let pool = ThreadPool(threads: 1)
     Task(executorPreference: pool) { @Sendable in exit(await tool.run(words).rawValue) }

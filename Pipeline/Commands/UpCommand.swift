@@ -15,45 +15,78 @@ extension Command {
         ("mailflow up --data /tmp/try --set gateways.smtp.listen=127.0.0.1:0", "Another folder, a free port."),
       ],
       options: Deployment.options + [.flag("json", "Prints nothing but JSON on standard output (as always).")]
-    ) { arguments in
-      let deployment = try Deployment(arguments, application, isStarting: true)
-      try deployment.folder.prepare()
-      try deployment.folder.lock()
-      try deployment.publish()
-      unlink(deployment.folder.status)
-      // Opened once before the children do: a damaged, newer or unreadable store is one clear error.
-      let broker = try await application.openBroker(deployment.topology, deployment.folder, SystemClock.shared)
-      try await broker.create(PipelineService.specifications(deployment.topology))
-      await broker.close()
+    ) { arguments in try await supervise(arguments, application) }
+  }
 
-      let isolated = deployment.topology.flows.flatMap { flow in
-        flow.stages.filter(\.isolate).map { "worker:\(flow.name).\($0.name)" }
+  /// `run`: a part of a deployment.
+  static func run(_ application: Application) -> Command {
+    Command(
+      "run", "Runs some gateways and stages on this machine, supervised.",
+      discussion: """
+        As `up`, for a part of the topology: mail waits in its topics for the stages that run nowhere. A data folder \
+        has one service at a time, so on the embedded broker the other part is run by the next start; machines that \
+        share a broker have a data folder each.
+        """,
+      examples: [
+        ("mailflow run --gateways all", "Accepts mail while the stages rest: it waits in the first topic."),
+        ("mailflow run --gateways web --stages inbound.store", "Empties one stage's topic, with readers served."),
+      ],
+      options: DeploymentPart.options + Deployment.options + [
+        .flag("json", "Prints nothing but JSON on standard output (as always).")
+      ]
+    ) { arguments in
+      guard arguments.has("stages") || arguments.has("gateways") else {
+        throw ServiceError(
+          .usage, "run needs --stages, --gateways or both", hint: "`\(application.name) up` runs everything")
       }
-      let hasGateways = !deployment.topology.gateways.isEmpty
-      var supervisor = Supervisor(
-        folder: deployment.folder, names: (hasGateways ? ["gateways"] : []) + ["worker"] + isolated,
-        log: ServiceLog.log(process: "supervisor")
-      ) { listen in
-        try? deployment.publish(listening: listen)
-        let addresses = listen.map { JSONValue.Member($0.gateway, .string($0.address)) }
-        Console.out(
-          JSONValue.object([
-            .init("ready", true), .init("pid", .int(Int(getpid()))), .init("listen", .object(addresses)),
-          ]).text)
-      }
-      return try supervisor.run()
+      return try await supervise(arguments, application)
     }
+  }
+
+  private static func supervise(_ arguments: Arguments, _ application: Application) async throws -> ExitCode {
+    let deployment = try Deployment(arguments, application, isStarting: true)
+    let part = try DeploymentPart(arguments, of: deployment.topology)
+    try deployment.folder.prepare()
+    try deployment.folder.lock()
+    try deployment.publish()
+    unlink(deployment.folder.status)
+    // Opened once before the children do: a damaged, newer or unreadable store is one clear error.
+    let broker = try await application.openBroker(deployment.topology, deployment.folder, SystemClock.shared)
+    try await broker.create(PipelineService.specifications(deployment.topology))
+    await broker.close()
+
+    var supervisor = Supervisor(
+      folder: deployment.folder, names: children(of: deployment.topology, part), arguments: part.options,
+      log: ServiceLog.log(process: "supervisor")
+    ) { listen in
+      try? deployment.publish(listening: listen)
+      let addresses = listen.map { JSONValue.Member($0.gateway, .string($0.address)) }
+      Console.out(
+        JSONValue.object([
+          .init("ready", true), .init("pid", .int(Int(getpid()))), .init("listen", .object(addresses)),
+        ]).text)
+    }
+    return try supervisor.run()
+  }
+
+  /// The processes of a part: the sockets in one, the stages in another (which also empties stages that are gone), and
+  /// one for each stage that is to be alone.
+  private static func children(of topology: Topology, _ part: DeploymentPart) -> [String] {
+    let isolated = part.stages.filter { topology[flow: $0.flow]?[$0.stage]?.isolate == true }
+    return (part.gateways.isEmpty ? [] : ["gateways"]) + (part.stages.isEmpty ? [] : ["worker"])
+      + isolated.map { "worker:\($0)" }
   }
 
   /// `child`: what `up` starts. Not for people.
   static func child(_ application: Application) -> Command {
     Command(
-      "child", "A process of a running service.", options: Deployment.options,
+      "child", "A process of a running service.", options: Deployment.options + DeploymentPart.options,
       positionals: [.required("NAME", "Which one.")], isHidden: true
     ) { arguments in
       let deployment = try Deployment(arguments, application)
       return try await ChildMain(
-        application: application, name: arguments.word("NAME") ?? "", deployment: deployment
+        application: application, name: arguments.word("NAME") ?? "", deployment: deployment,
+        part: DeploymentPart(arguments, of: deployment.topology)
       ).run()
     }
   }

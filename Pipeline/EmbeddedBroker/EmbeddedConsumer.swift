@@ -84,17 +84,7 @@ final class EmbeddedConsumer: Consumer, Sleeper {
   }
 
   private func wait(until deadline: Timestamp) async {
-    let (signal, clock) = (signal, broker.clock)
-    let isTimeUp = await withTaskGroup(of: Bool.self) { group in
-      group.addTask {
-        await signal.wait()
-        return false
-      }
-      group.addTask { (try? await clock.sleep(until: deadline)) != nil }
-      let first = await group.next() ?? false
-      group.cancelAll()
-      return first
-    }
+    let isTimeUp = await broker.clock.sleep(until: deadline, or: signal)
     guard isTimeUp else { return }
     await broker.queue.maintain()
     state.withLock { $0.lookAtEverything() }

@@ -16,13 +16,15 @@ public final class MortalBroker: Broker {
 
   private let inner: any Broker
   private let defect: Defect
+  private let onDelivery: (@Sendable (Record) -> Void)?
   private let alive = Mutex(true)
   private let consumers = Mutex<[MortalConsumer]>([])
 
-  /// A living view on `broker`.
-  public init(_ broker: any Broker, defect: Defect = .none) {
+  /// A living view on `broker`. `onDelivery` sees each record that a consumer is handed.
+  public init(_ broker: any Broker, defect: Defect = .none, onDelivery: (@Sendable (Record) -> Void)? = nil) {
     inner = broker
     self.defect = defect
+    self.onDelivery = onDelivery
   }
 
   /// Ends the process: from here on it changes nothing.
@@ -62,7 +64,7 @@ public final class MortalBroker: Broker {
   /// See `Broker`.
   public func join(_ membership: Membership) async throws(BrokerError) -> any Consumer {
     let consumer = try await living { () async throws(BrokerError) in try await inner.join(membership) }
-    let mortal = MortalConsumer(consumer, self, defect)
+    let mortal = MortalConsumer(consumer, self, defect, onDelivery)
     consumers.withLock { $0.append(mortal) }
     return mortal
   }
@@ -97,16 +99,21 @@ final class MortalConsumer: Consumer {
   private let inner: any Consumer
   private let broker: MortalBroker
   private let defect: MortalBroker.Defect
+  private let onDelivery: (@Sendable (Record) -> Void)?
   let died = Signal()
 
-  init(_ inner: any Consumer, _ broker: MortalBroker, _ defect: MortalBroker.Defect) {
+  init(
+    _ inner: any Consumer, _ broker: MortalBroker, _ defect: MortalBroker.Defect,
+    _ onDelivery: (@Sendable (Record) -> Void)?
+  ) {
+    self.onDelivery = onDelivery
     self.inner = inner
     self.broker = broker
     self.defect = defect
   }
 
   func next(limit: Int) async throws(BrokerError) -> ConsumerEvent {
-    try await broker.living { () async throws(BrokerError) in
+    let event = try await broker.living { () async throws(BrokerError) in
       do {
         return try await withThrowingTaskGroup(of: ConsumerEvent?.self) { group in
           group.addTask { try await self.inner.next(limit: limit) }
@@ -126,6 +133,8 @@ final class MortalConsumer: Consumer {
         throw BrokerError(.cancelled, "cancelled")
       }
     }
+    if let onDelivery, case .records(let records) = event { records.forEach(onDelivery) }
+    return event
   }
 
   func settle(_ settlement: Settlement) async throws(BrokerError) {

@@ -1,3 +1,4 @@
+import Glibc
 public import Pipeline
 import Synchronization
 
@@ -36,7 +37,9 @@ public final class SeededExecutor: TaskExecutor {
     var steps = 0
     var choices = 0
     var fingerprint: UInt64 = 0xCBF2_9CE4_8422_2325
+    var strays = 0
   }
+  private let thread = pthread_self()
   private let state: Mutex<State>
 
   /// An executor whose choices come from `seed`.
@@ -45,7 +48,11 @@ public final class SeededExecutor: TaskExecutor {
   /// Makes the job one of those to choose from.
   public func enqueue(_ job: consuming ExecutorJob) {
     let job = UnownedJob(job)
-    state.withLock { $0.jobs.append(job) }
+    let isStray = pthread_equal(thread, pthread_self()) == 0
+    state.withLock { state in
+      state.jobs.append(job)
+      if isStray { state.strays += 1 }
+    }
   }
 
   /// Runs one ready job; false if there is none.
@@ -67,11 +74,27 @@ public final class SeededExecutor: TaskExecutor {
     return true
   }
 
+  /// Runs `body` to its end on this thread, and moves `clock` to the next sleeper whenever nothing is ready. False: it is
+  /// stuck, for it waits and nobody sleeps; or a job came from another thread.
+  public func run(_ clock: ManualClock, _ body: @escaping @Sendable () async -> Void) -> Bool {
+    let hasEnded = Mutex(false)
+    Task(executorPreference: self) {
+      await body()
+      hasEnded.withLock { $0 = true }
+    }
+    while !hasEnded.withLock({ $0 }) {
+      guard step() || clock.advanceToNext() else { return false }
+    }
+    return strays == 0
+  }
+
   /// Forgets every ready job: what a crash does.
   ///
   /// The tasks they belong to are never resumed, and their memory is never freed.
   public func dropAll() { state.withLock { $0.jobs.removeAll() } }
 
+  /// Jobs that came from another thread: something of the code escapes, and runs do not repeat.
+  public var strays: Int { state.withLock { $0.strays } }
   /// Jobs run so far.
   public var steps: Int { state.withLock { $0.steps } }
   /// How often there was more than one job to choose from.

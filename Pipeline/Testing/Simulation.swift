@@ -59,6 +59,8 @@ public struct Simulation: Sendable {
     public let finished: Int
     /// Messages that became dead letters.
     public let dead: Int
+    /// What happened, a line each: the virtual time in milliseconds, the stage, the message's number; crashes.
+    public let log: [String]
   }
 
   /// Runs until every accepted message has ended, or `stepLimit` is reached.
@@ -88,6 +90,7 @@ public struct Simulation: Sendable {
       root.cancel()
       world.giveUp()
     }
+    if executor.strays > 0 { world.note("\(executor.strays) jobs came from another thread") }
     return world.report(
       steps: executor.steps, choices: executor.choices, schedule: executor.fingerprint, isStuck: isStuck)
   }
@@ -110,7 +113,10 @@ private final class World: Sendable {
     var log: [String] = []
     var ended: [MessageID: [String]] = [:]
     var tries: [String: Int] = [:]
+    var order = OrderWatch()
     var topology = 0
+    /// The verdict can be spoken: nothing is started again.
+    var isOver = false
   }
   let state = Mutex(State())
 
@@ -140,9 +146,17 @@ private final class World: Sendable {
     stage.slowAfter = .seconds(1)
     stage.slowBudget = 2
     stage.concurrency = 3
-    stage.order = name == "b" ? .key : .none
+    stage.order = order(of: name)
     stage.needs = name == "c" ? ["a"] : []
     return stage
+  }
+
+  static func order(of stage: String) -> Topology.Order {
+    switch stage {
+    case "b": .key
+    case "c": .strict
+    default: .none
+    }
   }
 
   // MARK: Life
@@ -163,7 +177,7 @@ private final class World: Sendable {
   /// Kills the process between two steps; the next one may run another topology.
   func crash() {
     let process = state.withLock { state -> MortalBroker? in
-      guard let process = state.process else { return nil }
+      guard !state.isOver, let process = state.process else { return nil }
       state.crashes += 1
       state.topology = Int(random.next() % UInt64(topologies.count))
       state.log.append("crash at \(clock.now.milliseconds), topology \(state.topology)")
@@ -175,9 +189,10 @@ private final class World: Sendable {
   private func processes(_ broker: any Broker) async {
     while !isOver {
       guard let connection = try? configuration.connect(broker) else { return }
-      let process = MortalBroker(connection, defect: configuration.defect)
+      let process = MortalBroker(connection, defect: configuration.defect) { self.delivered($0) }
       let topology = state.withLock { state in
         state.process = process
+        state.order = OrderWatch()
         return topologies[state.topology]
       }
       var registry = StageRegistry()
@@ -195,6 +210,12 @@ private final class World: Sendable {
         if process.isAlive { state.withLock { $0.violations.append("cannot start: \(error)") } }
       }
     }
+  }
+
+  private func delivered(_ record: Record) {
+    let words = record.topicPartition.topic.split(separator: ".")
+    guard words.count == 3, let stage = words.last.map(String.init) else { return }  // a work topic
+    state.withLock { $0.order.delivered(record, to: stage, order: Self.order(of: stage)) }
   }
 
   private func send(_ broker: any Broker) async {
@@ -232,17 +253,19 @@ private final class World: Sendable {
     let service = state.withLock { state in
       state.ended = ended
       state.isSent = true
-      state.topology = -1
+      state.isOver = true
       return state.service
     }
     service?.drain()
     state.withLock { $0.process }?.kill()
   }
 
-  /// The run is stuck: what has ended so far is the verdict.
-  func giveUp() { state.withLock { $0.topology = -1 } }
+  func note(_ violation: String) { state.withLock { $0.violations.append(violation) } }
 
-  private var isOver: Bool { state.withLock { $0.topology < 0 } }
+  /// The run is stuck: what has ended so far is the verdict.
+  func giveUp() { state.withLock { $0.isOver = true } }
+
+  private var isOver: Bool { state.withLock { $0.isOver } }
 
   /// How many records tell of an end.
   private func endingCount(_ broker: any Broker) async throws -> Int64 {
@@ -298,7 +321,8 @@ private final class World: Sendable {
       let dead = state.ended.values.filter { $0.contains("dead") }.count
       return Simulation.Report(
         seed: configuration.seed, violations: violations, steps: steps, choices: choices, fingerprint: fingerprint,
-        crashes: state.crashes, accepted: state.accepted.count, finished: state.ended.count - dead, dead: dead)
+        crashes: state.crashes, accepted: state.accepted.count, finished: state.ended.count - dead, dead: dead,
+        log: state.log)
     }
   }
 }
@@ -320,6 +344,14 @@ private struct SimulatedStage: Stage {
       state.tries["\(name) \(number)", default: 0] += 1
       return state.tries["\(name) \(number)", default: 0]
     }
+    if isAlive {
+      world.state.withLock { state in
+        if let breach = state.order.started(message.id, at: name, order: World.order(of: name)) {
+          state.violations.append(breach)
+        }
+      }
+    }
+    defer { if isAlive, process.isAlive { world.state.withLock { $0.order.ended(message.id, at: name) } } }
     switch (number * 7 + Int(world.configuration.seed % 97)) % 11 {
     case 0, 1, 2: break
     case 3: try await context.clock.sleep(for: .milliseconds(300))
@@ -329,10 +361,12 @@ private struct SimulatedStage: Stage {
     case 7 where name == "c": if tries < 4 { throw StageError.dependencyDown("world", "try \(tries)") }
     case 8 where name == "a": try await context.clock.sleep(for: .seconds(3600))
     case 9 where name == "b": return .retry(reason: "later", after: nil)
+    case 10 where name == "c": if tries < 2 { throw StageError.transient("flaky", "try \(tries)") }
     default: await Task.yield()
     }
     var message = message
     message.annotate(name, "done")
+    message.key = Bytes("key \(number % 3)")
     return .forward(message)
   }
 }

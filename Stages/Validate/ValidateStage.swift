@@ -11,7 +11,7 @@ public struct ValidateStage: Stage {
   public struct Options: StageOptions {
     /// What can be set.
     public static let schema = OptionSchema([
-      Option("max-size", .size(1024...1 << 30), default: .integer(25 << 20), "Largest message in bytes."),
+      Option("max-size", .size(1024...1 << 30), default: .integer(50 << 20), "Largest message in bytes."),
       Option(
         "max-hops", .integer(1...1000), default: .integer(50),
         "Received header fields before a message counts as looping."),

@@ -12,6 +12,8 @@ public enum BrokerConformance {
     public var namedMembers = true
     /// `Membership.revokeDeadline` is kept to the millisecond, so that a case may choose a short one.
     public var shortDeadlines = true
+    /// A change of the group takes from a member only what another one gets. (Kafka's `range` takes everything.)
+    public var incrementalRevocation = true
     /// Offsets by time.
     public var offsetsByTime = true
     /// Topics can be deleted.

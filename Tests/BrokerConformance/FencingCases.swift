@@ -58,7 +58,7 @@ extension BrokerConformance {
     },
     Case(
       "a member that does not let go loses the partition after its deadline",
-      needs: { $0.exactlyOnce && $0.shortDeadlines }
+      needs: { $0.exactlyOnce && $0.shortDeadlines && $0.incrementalRevocation }
     ) { bench in
       let topic = try await bench.topic("deadline", partitions: 2)
       let target = try await bench.topic("out")
@@ -95,7 +95,10 @@ extension BrokerConformance {
       try await bench.settle(taken, on: second, outputs: [bench.record(target, "second")])
       try bench.expect(try await bench.texts(in: target), ["second"], "outputs")
     },
-    Case("records of an earlier assignment cannot be settled under a later one", needs: { $0.exactlyOnce }) { bench in
+    Case(
+      "records of an earlier assignment cannot be settled under a later one",
+      needs: { $0.exactlyOnce && $0.incrementalRevocation }
+    ) { bench in
       let topic = try await bench.topic("regained", partitions: 2)
       let target = try await bench.topic("out")
       for partition in 0..<2 { try await bench.produce(topic, ["a"], partition: partition) }

@@ -61,7 +61,10 @@ extension BrokerConformance {
       try bench.expect(try await bench.texts(waiting), ["b"], "what comes")
       await other.close()
     },
-    Case("processes share a group, and one takes over from the other", needs: { $0.secondInstance }) { bench in
+    Case(
+      "processes share a group, and one takes over from the other",
+      needs: { $0.secondInstance && $0.incrementalRevocation }
+    ) { bench in
       let topic = try await bench.topic("shared", partitions: 2)
       let other = try await bench.second()
       let first = try await bench.join("g", [topic], as: "a")

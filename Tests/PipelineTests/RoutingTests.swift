@@ -100,7 +100,8 @@ import Testing
     #expect(circuit.allowance(at: later + .milliseconds(900)) == 0, "the interval doubles")
     #expect(circuit.allowance(at: later + .seconds(1)) == 1)
     circuit.started()
-    #expect(circuit.passed() && circuit.allowance(at: later) == nil)
+    circuit.passed()
+    #expect(circuit.allowance(at: later) == nil)
   }
 
   @Test func onlyTheContiguousPrefixIsTaken() {

@@ -59,9 +59,10 @@ class Service:
         self.tokens[address] = json.loads(result.stdout)["token"]
         return self.tokens[address]
 
-    def start(self):
+    def start(self, *words):
+        """`up`, or other words, until it says that it is ready."""
         self.process = subprocess.Popen(
-            [self.binary, "up", *self.arguments()], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            [self.binary, *(words or ["up"]), *self.arguments()], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         stderr = self.process.stderr
         threading.Thread(target=lambda: self.errors.extend(stderr), daemon=True).start()
         timer = threading.Timer(LIMIT, self.process.kill)
@@ -75,6 +76,8 @@ class Service:
         return self
 
     def address(self, gateway):
+        if gateway not in self.ready["listen"]:
+            return None
         host, port = self.ready["listen"][gateway].rsplit(":", 1)
         return host, int(port)
 

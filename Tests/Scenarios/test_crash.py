@@ -107,14 +107,13 @@ class CrashTests(unittest.TestCase):
 
     def gather(self, service, senders, token):
         """Holds the worker until enough is in hand, and lets it go again."""
-        worker = wait_for("a worker", lambda: service.children().get("worker"))
         wait_for("the gateways", lambda: service.children().get("gateways"))
         end = time.monotonic() + LIMIT
         hand = 0
         while hand < IN_HAND:
             self.assertLess(time.monotonic(), end, "nothing was accepted: " + "".join(service.errors[-5:]))
             before = self.accepted(senders)
-            os.kill(worker, signal.SIGSTOP)
+            worker = self.signal_worker(service, signal.SIGSTOP)
             # Stopped in the middle of a commit it holds the database, and nobody gets on: then it is let go, and
             # stopped again a little later.
             seen = -1
@@ -122,9 +121,21 @@ class CrashTests(unittest.TestCase):
                 seen = self.accepted(senders)
                 time.sleep(0.15)
             hand = self.accepted(senders) - before
-            os.kill(worker, signal.SIGCONT)
+            try:
+                os.kill(worker, signal.SIGCONT)
+            except ProcessLookupError:
+                hand = 0  # it was still dying of the kill before
             time.sleep(0 if hand >= IN_HAND else 0.01)
         return hand
+
+    def signal_worker(self, service, number):
+        while True:
+            worker = wait_for("a worker", lambda: service.children().get("worker"))
+            try:
+                os.kill(worker, number)
+                return worker
+            except ProcessLookupError:
+                pass  # it was still dying of the kill before
 
     def accepted(self, senders):
         with senders.lock:

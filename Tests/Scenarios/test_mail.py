@@ -68,6 +68,17 @@ class MailTests(unittest.TestCase):
             self.assertEqual((status, json.loads(body)["ready"]), (200, True))
             self.assertEqual(service.stop(), 0)
 
+    def test_what_the_gateway_accepts_the_stages_keep(self):
+        """A message of 26 MB: far beyond what a record carries inline, within the limits of both."""
+        with Service() as service:
+            token = service.add_user("alice@example.com")
+            service.start()
+            content = b"Subject: large\r\n\r\n" + b"0123456789abcdef\r\n" * 1_480_000
+            self.send(service, content)
+            message = wait_for("the message", lambda: service.messages(token))[0]
+            self.assertTrue(service.raw(message["id"], token).endswith(content))
+            self.assertEqual(service.stop(), 0)
+
     def test_several_recipients_get_one_each(self):
         with Service() as service:
             tokens = [service.add_user(f"user{n}@example.com") for n in range(5)]

@@ -86,9 +86,27 @@ class StageTests(unittest.TestCase):
             self.assertEqual({m["id"] for m in service.messages(token)}, healthy)
             self.assertEqual(service.stop(), 0)
 
+    def test_an_isolated_stage_dies_alone(self):
+        settings = "  trouble: {isolate: true, timeout: 2s, retry: [100ms], give-up: 100ms}"
+        with self.service(topology(["trouble", "store"], settings)) as service:
+            token = service.add_user("alice@example.com")
+            service.start()
+            before = service.children()
+            self.assertLessEqual({"gateways", "worker", "worker:inbound.trouble"}, set(before))
+            ids = deliver(service, 20, ["trouble: trap"])
+            healthy = {name for number, name in ids.items() if number > 0}
+            wait_for("the healthy messages", lambda: healthy <= {m["id"] for m in service.messages(token)})
+            wait_for("the bad one", lambda: self.dead(service))
+            self.assertEqual([(d["id"], d["reason"]) for d in self.dead(service)], [(ids[0], "crash")])
+            after = wait_for(
+                "its worker", lambda: (c := service.children()) and c.get("worker:inbound.trouble") and c)
+            self.assertEqual(after["worker"], before["worker"])
+            self.assertNotEqual(after["worker:inbound.trouble"], before["worker:inbound.trouble"])
+            self.assertEqual(service.stop(), 0)
+
     def test_an_order_that_changes_with_mail_in_flight(self):
-        count = int(os.environ.get("REORDER_MESSAGES", "1200"))
-        slow = "  %s: {use: pass, delay: 30ms, concurrency: 4}\n"
+        count = int(os.environ.get("REORDER_MESSAGES", "2500"))
+        slow = "  %s: {use: pass, delay: 15ms, concurrency: 4}\n"
         everything = "".join(slow % name for name in "abc")
         orders = [["a", "b"], ["b", "a"], ["c", "b", "a"], ["c", "a"]]
         with self.service(topology([*orders[0], "store"], "".join(slow % n for n in orders[0]))) as service:

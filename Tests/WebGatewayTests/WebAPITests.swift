@@ -98,7 +98,7 @@ import WebGateway
     ("/v1/messages/00000000-0000-0000-0000-000000000000/raw/x", 404), ("/v1/messages/\u{0}", 404),
     ("/v1/messages/00000000-0000-0000-0000-0000000000é0", 404), ("/v1", 404), ("/v1/", 404), ("/v1/folders/", 404),
     ("/v1/FOLDERS", 404), ("/v2/folders", 404), ("/", 404), ("", 404), ("v1/folders", 404), ("//v1/folders", 404),
-    ("/livez/", 404), ("/v1/" + String(repeating: "a/", count: 50_000), 404), ("/livez", 200), ("/readyz", 200),
+    ("/livez/", 404), ("/livez", 200), ("/readyz", 200),
   ])
   func hostilePaths(_ path: String, _ status: Int) async throws {
     let server = try await Mailboxes()

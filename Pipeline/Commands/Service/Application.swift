@@ -47,6 +47,8 @@ public struct Application: Sendable {
 public struct GatewayContext: Sendable {
   /// The topology in force.
   public let topology: Topology
+  /// What of it runs here.
+  public let part: DeploymentPart
   /// The data folder.
   public let folder: DataFolder
   /// Where topics live.

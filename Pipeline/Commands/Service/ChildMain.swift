@@ -8,6 +8,7 @@ struct ChildMain {
   let application: Application
   let name: String
   let deployment: Deployment
+  let part: DeploymentPart
 
   /// Runs until SIGTERM and everything has drained.
   func run() async throws -> ExitCode {
@@ -22,7 +23,8 @@ struct ChildMain {
     let code: ExitCode
     if name == "gateways" {
       let context = GatewayContext(
-        topology: topology, folder: folder, broker: broker, contentStore: contentStore, clock: clock, log: log)
+        topology: topology, part: part, folder: folder, broker: broker, contentStore: contentStore, clock: clock,
+        log: log)
       code = try await gateways(context)
     } else {
       code = try await worker(broker, contentStore, clock, log)
@@ -74,14 +76,16 @@ struct ChildMain {
     let suspects = SuspectList(DataFolder.read(deployment.folder.suspects) ?? "")
     let topology = deployment.topology
     let name = name
-    let part = PipelineService.Part(
+    let stages = Set(part.stages)
+    let share = PipelineService.Part(
       includes: { stage in
-        if isAlone { return true }
-        let isIsolated = topology[flow: stage.flow]?[stage.stage]?.isolate == true
-        return name == (isIsolated ? "worker:\(stage)" : "worker")
+        // A stage that is gone is emptied by whoever runs stages at all.
+        let settings = topology[flow: stage.flow]?[stage.stage]
+        guard settings == nil || stages.contains(stage) else { return false }
+        return isAlone || name == (settings?.isolate == true ? "worker:\(stage)" : "worker")
       }, suspects: suspects.suspects, alone: isAlone ? suspects.crashes : nil)
     let service = try await PipelineService(
-      topology, stages: try application.stages(topology, deployment.folder), part: part,
+      topology, stages: try application.stages(topology, deployment.folder), part: share,
       dataFolder: deployment.folder.path,
       random: SystemRandom(), environment: environment)
     reportToSupervisor("ready")
@@ -104,7 +108,8 @@ struct ChildMain {
     while quiet < 5, !Termination.hasCome {
       do { try await clock.sleep(for: .seconds(1)) } catch { return }
       let report = try? await LagReport.take(deployment.topology, broker: broker, clock: clock)
-      let waiting = report?.rows.filter { $0.kind == .suspect }.reduce(0) { $0 + $1.records } ?? 1
+      let waiting =
+        report?.rows.filter { $0.kind == .suspect && part.stages.contains($0.stage) }.reduce(0) { $0 + $1.records } ?? 1
       quiet = waiting == 0 ? quiet + 1 : 0
     }
   }

@@ -14,8 +14,8 @@ struct ChildProcess {
   var overdue: [InHandFile.Entry]?
   private var partialLine: [UInt8] = []
 
-  /// Starts `mailflow child NAME --data PATH`.
-  init(_ name: String, data: String) throws(ServiceError) {
+  /// Starts `mailflow child NAME --data PATH` with more `arguments`.
+  init(_ name: String, data: String, _ arguments: [String]) throws(ServiceError) {
     var ends: [Int32] = [0, 0]
     guard pipe(&ends) == 0 else { throw .system("make a pipe for", name) }
     _ = fcntl(ends[0], F_SETFD, FD_CLOEXEC)
@@ -37,12 +37,11 @@ struct ChildProcess {
     // A group of its own: Ctrl-C on the terminal reaches the supervisor, which drains its children in order.
     posix_spawnattr_setpgroup(&attributes, 0)
     posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP))
-    let words = ["mailflow", "child", name, "--data", data]
-    var arguments = words.map { strdup($0) }
-    arguments.append(nil)
-    defer { arguments.forEach { free($0) } }
+    var words = (["mailflow", "child", name, "--data", data] + arguments).map { strdup($0) }
+    words.append(nil)
+    defer { words.forEach { free($0) } }
     var child = pid_t()
-    let code = posix_spawn(&child, "/proc/self/exe", &actions, &attributes, arguments, environ)
+    let code = posix_spawn(&child, "/proc/self/exe", &actions, &attributes, words, environ)
     close(ends[1])
     guard code == 0 else {
       close(ends[0])

@@ -10,6 +10,8 @@ import Pipeline
 struct Supervisor {
   let folder: DataFolder
   let names: [String]
+  /// For each of them, behind its name and folder.
+  let arguments: [String]
   let log: Log
   /// Told the addresses of the gateways once everything accepts.
   let ready: ([(gateway: String, address: String)]) -> Void
@@ -30,10 +32,12 @@ struct Supervisor {
   private var failure: ExitCode?
 
   init(
-    folder: DataFolder, names: [String], log: Log, ready: @escaping ([(gateway: String, address: String)]) -> Void
+    folder: DataFolder, names: [String], arguments: [String], log: Log,
+    ready: @escaping ([(gateway: String, address: String)]) -> Void
   ) {
     self.folder = folder
     self.names = names
+    self.arguments = arguments
     self.log = log
     self.ready = ready
     suspects = SuspectList(DataFolder.read(folder.suspects) ?? "")
@@ -53,7 +57,7 @@ struct Supervisor {
     defer { signals.close() }
     for name in names { try start(name) }
     // Suspects may have been left by the run before: the child that tries them ends by itself when there are none.
-    try start("alone")
+    if names.contains(where: { $0.hasPrefix("worker") }) { try start("alone") }
     while !(drainingSince != nil && children.isEmpty) {
       wait(signals)
       while let signal = signals.next() { if signal != SIGCHLD { stop() } }
@@ -72,7 +76,7 @@ struct Supervisor {
   private mutating func start(_ name: String) throws(ServiceError) {
     restartAt[name] = nil
     unlink(folder.inHand(name))
-    children[name] = try ChildProcess(name, data: folder.path)
+    children[name] = try ChildProcess(name, data: folder.path, arguments)
   }
 
   private func wait(_ signals: SignalQueue) {

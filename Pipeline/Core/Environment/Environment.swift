@@ -12,6 +12,24 @@ public protocol PipelineClock: Sendable {
 extension PipelineClock {
   /// Sleeps for `duration`.
   public func sleep(for duration: Duration) async throws { try await sleep(until: now + duration) }
+
+  /// Sleeps until `deadline`, or until `signal` is raised or the task cancelled. True if it slept to the end.
+  public func sleep(until deadline: Timestamp, or signal: Signal) async -> Bool {
+    guard deadline != .distantFuture else {
+      await signal.wait()
+      return false
+    }
+    return await withTaskGroup(of: Bool.self) { group in
+      group.addTask {
+        await signal.wait()
+        return false
+      }
+      group.addTask { (try? await self.sleep(until: deadline)) != nil }
+      let first = await group.next() ?? false
+      group.cancelAll()
+      return first
+    }
+  }
 }
 
 /// A source of random bits: the system's, or one that a seed repeats.

@@ -3,6 +3,11 @@ public struct Timestamp: Sendable, Hashable, Comparable {
   /// Microseconds since 1970.
   public let microseconds: Int64
 
+  /// Before every other.
+  public static let distantPast = Timestamp(microseconds: .min)
+  /// After every other.
+  public static let distantFuture = Timestamp(microseconds: .max)
+
   /// A point in time in microseconds since 1970.
   public init(microseconds: Int64) { self.microseconds = microseconds }
 

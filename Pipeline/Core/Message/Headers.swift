@@ -78,6 +78,20 @@ public struct Headers: Sendable, Hashable {
     encoded.append(contentsOf: value.prefix(valueCount))
   }
 
+  /// Adds a header behind the others, from memory that a broker holds.
+  public mutating func append(name: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer) {
+    let (nameCount, valueCount) = (min(name.count, Int(UInt16.max)), min(value.count, Self.maximumSize))
+    if encoded.isEmpty { encoded.reserveCapacity(512) }
+    withUnsafeTemporaryAllocation(byteCount: 6, alignment: 1) { prefix in
+      prefix[0] = UInt8(truncatingIfNeeded: nameCount >> 8)
+      prefix[1] = UInt8(truncatingIfNeeded: nameCount)
+      for index in 2..<6 { prefix[index] = UInt8(truncatingIfNeeded: valueCount >> (8 * (5 - index))) }
+      encoded.append(contentsOf: UnsafeRawBufferPointer(prefix))
+    }
+    encoded.append(contentsOf: UnsafeRawBufferPointer(rebasing: name[..<nameCount]))
+    encoded.append(contentsOf: UnsafeRawBufferPointer(rebasing: value[..<valueCount]))
+  }
+
   /// Removes every header of that name.
   public mutating func remove(_ name: String) {
     var found: [Range<Int>] = []
@@ -146,6 +160,17 @@ public struct Headers: Sendable, Hashable {
       at = entry.end
     }
     return result
+  }
+
+  /// Every header in order, without making strings of the names; both parts are valid inside `body` only.
+  public func forEach(_ body: (_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Void) {
+    encoded.withUnsafeBytes { bytes in
+      var at = 0
+      while let entry = Self.entry(in: encoded, at: at) {
+        body(UnsafeRawBufferPointer(rebasing: bytes[entry.name]), UnsafeRawBufferPointer(rebasing: bytes[entry.value]))
+        at = entry.end
+      }
+    }
   }
 
   private typealias Entry = (name: Range<Int>, value: Range<Int>, end: Int)

@@ -38,22 +38,23 @@ public struct LagReport: Sendable {
   public static func take(
     _ topology: Topology, broker: any Broker, clock: any PipelineClock, since before: LagReport? = nil
   ) async throws(BrokerError) -> LagReport {
+    let existing = try await broker.topics(prefix: "\(topology.name).")
+    let leftovers = Leftovers(topology, existing: existing)
+    let stages = topology.flows.flatMap { flow in
+      flow.stages.map { (name: StageName(flow: flow.name, stage: $0.name), settings: $0) }
+    }
     var rows: [Row] = []
-    var existing: [String: TopicDescription] = [:]
-    for topic in try await broker.topics(prefix: "\(topology.name).") { existing[topic.name] = topic }
-    for flow in topology.flows {
-      for stage in flow.stages {
-        let topics = topology.topics(flow.name, stage)
-        let name = StageName(flow: flow.name, stage: stage.name)
-        var wanted: [(topic: String, kind: Row.Kind, group: String)] = [(topics.work, .ready, topics.group)]
-        wanted += topics.retry.map { ($0.topic, .retry, topics.group) }
-        wanted.append((topics.slow, .slow, topics.group))
-        wanted.append((topics.suspect, .suspect, topics.suspect))
-        wanted.append((topics.dead, .dead, DeadLetters.group(topics.dead)))
-        for (topic, kind, group) in wanted {
-          guard let description = existing[topic] else { continue }
-          rows.append(try await row(description, kind, name, group, broker, clock))
-        }
+    for (name, settings) in stages + leftovers.stages {
+      let topics = topology.topics(name.flow, settings)
+      var wanted: [(topic: String, kind: Row.Kind, group: String)] = [(topics.work, .ready, topics.group)]
+      wanted += topics.retry.map { ($0.topic, .retry, topics.group) }
+      wanted += leftovers.retryTopics(of: name).map { ($0, .retry, topics.group) }
+      wanted.append((topics.slow, .slow, topics.group))
+      wanted.append((topics.suspect, .suspect, topics.suspect))
+      wanted.append((topics.dead, .dead, DeadLetters.group(topics.dead)))
+      for (topic, kind, group) in wanted {
+        guard let description = existing.first(where: { $0.name == topic }) else { continue }
+        rows.append(try await row(description, kind, name, group, broker, clock))
       }
     }
     var report = LagReport(at: clock.now, rows: rows)

@@ -43,11 +43,9 @@ struct Circuit: Sendable {
     }
   }
 
-  /// A message got through, or failed for a reason of its own. True if that closed the circuit.
-  mutating func passed() -> Bool {
-    guard case .probing = state else { return false }
-    state = .closed
-    return true
+  /// A message got through, or failed for a reason of its own.
+  mutating func passed() {
+    if case .probing = state { state = .closed }
   }
 
   /// The message that probed was taken away before it ended.

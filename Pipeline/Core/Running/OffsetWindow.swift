@@ -38,7 +38,7 @@ struct OffsetWindow<Item> {
     return Array(items[head...])
   }
 
-  func forEach(_ body: (Item) -> Void) { items[head...].forEach(body) }
+  func first(where condition: (Item) -> Bool) -> Item? { items[head...].first(where: condition) }
 }
 
 /// First in, first out, in constant time.

@@ -26,6 +26,8 @@ public final class PipelineService: Sendable {
     }
   }
 
+  private let draining = Signal()
+
   /// Creates the topology's topics and makes its stages; nothing runs yet.
   ///
   /// - Throws: `BrokerError`, or whatever a stage throws when it is made.
@@ -36,6 +38,8 @@ public final class PipelineService: Sendable {
     self.topology = topology
     self.environment = environment
     try await environment.broker.create(Self.specifications(topology))
+    let existing = try await environment.broker.topics(prefix: "\(topology.name).")
+    let leftovers = Leftovers(topology, existing: existing)
     var runners: [StageRunner] = []
     let gate = Gate()
     for flow in topology.flows {
@@ -55,11 +59,12 @@ public final class PipelineService: Sendable {
         runners.append(
           StageRunner(
             try entry.make(settings.options, setup), settings: settings, flow: flow.name, topology: topology,
-            readsContent: entry.readsContent, mode: mode, environment: environment))
+            readsContent: entry.readsContent, leftovers: leftovers.retryTopics(of: name), mode: mode,
+            environment: environment))
       }
     }
     if part.alone == nil {
-      for removed in try await Self.removedStages(topology, environment.broker) where part.includes(removed.name) {
+      for removed in leftovers.stages where part.includes(removed.name) {
         environment.log.write(.info, "draining a removed stage", ("stage", removed.name.description))
         runners.append(
           StageRunner(
@@ -75,13 +80,17 @@ public final class PipelineService: Sendable {
 
   /// Runs until `drain`.
   public func run() async {
+    if runners.isEmpty { return await draining.wait() }
     await withDiscardingTaskGroup { group in
       for runner in runners { group.addTask { await runner.run() } }
     }
   }
 
   /// Pulls nothing more; `run` returns once what is in hand is settled.
-  public func drain() { runners.forEach { $0.drain() } }
+  public func drain() {
+    draining.raise()
+    runners.forEach { $0.drain() }
+  }
 
   /// Gives up what is still being worked on; it will be delivered again.
   public func abandon() { runners.forEach { $0.abandon() } }
@@ -106,39 +115,9 @@ public final class PipelineService: Sendable {
     }
     return result
   }
-
-  /// Stages that have topics but are not in the topology any more.
-  static func removedStages(
-    _ topology: Topology, _ broker: any Broker
-  ) async throws(BrokerError) -> [(name: StageName, settings: Topology.StageSettings)] {
-    var result: [(name: StageName, settings: Topology.StageSettings)] = []
-    let all = try await broker.topics(prefix: "\(topology.name).")
-    for topic in all {
-      let words = topic.name.dropFirst(topology.name.count + 1).split(separator: ".")
-      guard words.count == 2 else { continue }
-      let name = StageName(flow: String(words[0]), stage: String(words[1]))
-      if topology[flow: name.flow]?[name.stage] != nil { continue }
-      let retryPrefix = "\(topic.name).retry."
-      let delays = all.compactMap { other in
-        other.name.hasPrefix(retryPrefix)
-          ? DurationText.parse(String(other.name.dropFirst(retryPrefix.count))) : nil
-      }
-      result.append((name, .removed(name.stage, partitions: topic.partitions, retry: delays.sorted())))
-    }
-    return result
-  }
 }
 
 /// Stands for a stage that was removed; its runner forwards everything before it gets here.
 private struct PassingStage: Stage {
   func process(_ message: Message, _ context: StageContext) async throws -> Outcome { .forward(message) }
-}
-
-extension Topology.StageSettings {
-  fileprivate static func removed(_ name: String, partitions: Int, retry: [Duration]) -> Topology.StageSettings {
-    var settings = Topology.StageSettings(name)
-    settings.partitions = partitions
-    settings.retry = retry
-    return settings
-  }
 }

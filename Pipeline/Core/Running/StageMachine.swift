@@ -20,6 +20,8 @@ struct StageMachine {
     /// When a record of a retry topic may be tried.
     let due: Timestamp?
     var progress = Progress.waiting
+    /// When the work on it began, while it goes on.
+    var started: Timestamp?
     /// With strict order: when it may be tried again, in place; how often it failed there, and what that cost.
     var again: Timestamp?
     var failures = 0
@@ -50,6 +52,7 @@ struct StageMachine {
     let items: [Item]
     let started: Timestamp
     let deadline: Timestamp
+    /// Whether it is counted against the slow budget instead of the concurrency.
     fileprivate(set) var isSlow: Bool
     fileprivate(set) var cancellation: Cancellation?
     /// The task that works on it, as long as it does.
@@ -106,7 +109,7 @@ struct StageMachine {
     }
   }
 
-  /// Slow work whose record was moved to the slow lane while it goes on.
+  /// Work whose record was moved to the slow lane while it goes on.
   private struct Detached {
     let run: Run
     /// The record of the slow lane, once it has come back.
@@ -147,12 +150,17 @@ struct StageMachine {
   private(set) var isDraining = false
   private var fastActive = 0
   private var slowActive = 0
+  /// How long a message usually takes, of those that were not moved aside: a moving average.
+  private var usual: Duration
+  /// Nothing has to be looked at before; may be too early, never too late. `tick` makes it exact.
+  private(set) var nextMoment = Timestamp.distantFuture
 
   init(settings: Topology.StageSettings, disposer: Disposer, batchLimit: Int?, prefetch: Int) {
     self.settings = settings
     self.disposer = disposer
     self.batchLimit = batchLimit
     self.prefetch = prefetch
+    usual = settings.slowAfter / 4
   }
 
   // MARK: Records come in
@@ -174,12 +182,17 @@ struct StageMachine {
   private mutating func place(_ item: Item, at now: Timestamp) {
     if item.lane == .slow {
       if detached[item.message.id] != nil { bind(item) } else { slowReady.push(item) }
-    } else if let due = item.again ?? item.due, due > now {
-      delayed.append(item)
-      partitions[item.partition]?.delayed += 1
+    } else if let due = item.due, due > now {
+      delay(item, until: due)
     } else {
       enqueue(item)
     }
+  }
+
+  private mutating func delay(_ item: Item, until due: Timestamp) {
+    delayed.append(item)
+    partitions[item.partition]?.delayed += 1
+    nextMoment = min(nextMoment, due)
   }
 
   private mutating func enqueue(_ item: Item) {
@@ -192,8 +205,8 @@ struct StageMachine {
         waitingForKey[item.message.key, default: Queue()].push(item)
       }
     case .strict:
-      // Only the head of a partition is ever ready; the others follow when it is done.
-      if partitions[item.partition]?.window.first === item { ready.push(item) }
+      // Only the first that is not done is ever ready; the others follow when it is.
+      if head(of: item.partition) === item { ready.push(item) }
     }
   }
 
@@ -225,6 +238,7 @@ struct StageMachine {
     while items.count < limit, let item = slow ? slowReady.pop() : ready.pop() {
       if item.isLost { continue }
       item.progress = .active
+      item.started = now
       items.append(item)
     }
     guard !items.isEmpty else { return nil }
@@ -232,6 +246,7 @@ struct StageMachine {
     nextRun += 1
     let run = Run(id: nextRun, items: items, started: now, deadline: now + settings.timeout, isSlow: slow)
     runs[run.id] = run
+    nextMoment = min(nextMoment, moment(of: run))
     if slow { slowActive += 1 } else { fastActive += 1 }
     return run
   }
@@ -243,17 +258,23 @@ struct StageMachine {
     runs[run.id] = nil
     if run.isSlow { slowActive -= 1 } else { fastActive -= 1 }
     run.task = nil
+    if !run.isSlow, run.cancellation == nil { usual = (usual * 7 + (now - run.started)) / 8 }
     if let failed = endings.last(where: \.isDependencyDown), let error = failed.error {
       circuit.failed(error.message, at: now)
+    } else if run.cancellation == nil || run.cancellation == .timeout {
+      circuit.passed()
     } else {
-      _ = circuit.passed()
+      circuit.abandoned(at: now)
     }
+    if let probeAt = circuit.probeAt { nextMoment = min(nextMoment, probeAt) }
     for index in run.items.indices where index < endings.count {
       finish(run.items[index], run, endings[index], at: now)
+      watchHead(of: run.items[index].partition)
     }
   }
 
   private mutating func finish(_ item: Item, _ run: Run, _ ending: Ending, at now: Timestamp) {
+    item.started = nil
     if !detached.isEmpty, let entry = detached[item.message.id], entry.run === run {
       finishDetached(item.message.id, entry, ending.result, at: now)
       return
@@ -269,8 +290,7 @@ struct StageMachine {
     } else if settings.order == .strict, let again = retryInPlace(item, ending.result, at: now) {
       item.progress = .waiting
       item.again = again
-      delayed.append(item)
-      partitions[item.partition]?.delayed += 1
+      delay(item, until: again)
     } else {
       item.progress = .done(ending.outputs)
       freeKey(of: item)
@@ -297,10 +317,12 @@ struct StageMachine {
 
   /// With strict order: the next record of the partition becomes ready.
   private mutating func advance(behind item: Item) {
-    guard settings.order == .strict else { return }
-    var next: Item?
-    partitions[item.partition]?.window.forEach { if next == nil, !$0.isDone { next = $0 } }
-    if let next, case .waiting = next.progress, next.again == nil { ready.push(next) }
+    guard settings.order == .strict, let next = head(of: item.partition) else { return }
+    if case .waiting = next.progress, next.again == nil { ready.push(next) }
+  }
+
+  private func head(of partition: TopicPartition) -> Item? {
+    partitions[partition]?.window.first { !$0.isDone }
   }
 
   /// With strict order a failed message keeps its place and is tried again there; nil: it is over.
@@ -369,16 +391,36 @@ struct StageMachine {
 
   // MARK: Time passes
 
-  /// When something has to be looked at; nil: nothing is waiting for time.
-  var isWaitingForTime: Bool {
-    !runs.isEmpty || !delayed.isEmpty || circuit.probeAt != nil && !(ready.isEmpty && slowReady.isEmpty)
+  /// The least time after which work is taken for an outlier.
+  private static let shortestPatience = Duration.milliseconds(10)
+
+  /// How long the first message of a partition may take while others behind it are done and wait: what is far beyond
+  /// the usual is moved aside, at the latest after `slowAfter`.
+  private var patience: Duration { min(settings.slowAfter, max(Self.shortestPatience, usual * 4)) }
+
+  /// When this run has to be looked at again, unless it ends before.
+  private func moment(of run: Run) -> Timestamp {
+    var moment = run.cancellation == nil ? run.deadline : .distantFuture
+    guard mayBecomeSlow(run) else { return moment }
+    moment = min(moment, run.started + settings.slowAfter)
+    return isInTheWay(run) ? min(moment, run.started + patience) : moment
   }
 
-  /// Cancels what is past its time, moves what is slow aside, releases what is due.
+  /// Others may wait for the first of the partition from now on.
+  private mutating func watchHead(of partition: TopicPartition) {
+    guard settings.order == .none, batchLimit == nil, let window = partitions[partition]?.window else { return }
+    guard window.count > 1, let started = window.first?.started else { return }
+    nextMoment = min(nextMoment, started + patience)
+  }
+
+  /// Cancels what is past its time, moves aside what others wait for, releases what is due.
   mutating func tick(at now: Timestamp) {
     for run in inOrder {
       if now >= run.deadline { run.cancel(.timeout) }
-      if mayMoveAside(run), now - run.started >= settings.slowAfter { moveAside(run, at: now) }
+      guard mayBecomeSlow(run) else { continue }
+      let age = now - run.started
+      if age >= settings.slowAfter || age >= patience && isInTheWay(run) { moveAside(run, at: now) }
+      if age >= settings.slowAfter { becomeSlow(run) }
     }
     if delayed.contains(where: { ($0.again ?? $0.due ?? now) <= now }) {
       let due = delayed.filter { ($0.again ?? $0.due ?? now) <= now }
@@ -389,21 +431,39 @@ struct StageMachine {
         if item.again != nil { ready.push(item) } else { enqueue(item) }
       }
     }
+    nextMoment = runs.values.reduce(.distantFuture) { min($0, moment(of: $1)) }
+    for item in delayed { if let due = item.again ?? item.due { nextMoment = min(nextMoment, due) } }
+    if let probeAt = circuit.probeAt, probeAt > now { nextMoment = min(nextMoment, probeAt) }
   }
 
   /// Order forbids it to be overtaken, and a batch has no single message that is slow.
-  private func mayMoveAside(_ run: Run) -> Bool {
-    settings.order == .none && batchLimit == nil && !run.isSlow && run.cancellation == nil
-      && !run.items[0].isLost && detached[run.items[0].message.id] == nil
+  private func mayBecomeSlow(_ run: Run) -> Bool {
+    settings.order == .none && batchLimit == nil && !run.isSlow && run.cancellation == nil && !run.items[0].isLost
   }
 
+  private func isAside(_ run: Run) -> Bool { detached[run.items[0].message.id]?.run === run }
+
+  /// Whether it is the first of its partition, and one behind it is done.
+  private func isInTheWay(_ run: Run) -> Bool {
+    guard let window = partitions[run.items[0].partition]?.window, window.first === run.items[0] else { return false }
+    return window.first(where: \.isDone) != nil
+  }
+
+  /// Its record goes to the slow lane, in a settlement like any other, and those behind it go on.
   private mutating func moveAside(_ run: Run, at now: Timestamp) {
     let item = run.items[0]
+    guard detached[item.message.id] == nil else { return }
     item.progress = .done(disposer.aside(item.message, .slow, to: disposer.topics.slow, at: now))
+    item.started = nil
+    detached[item.message.id] = Detached(run: run)
+  }
+
+  /// From here on it uses the slow budget, and another message may begin.
+  private mutating func becomeSlow(_ run: Run) {
+    guard isAside(run) else { return }
     fastActive -= 1
     slowActive += 1
     run.isSlow = true
-    detached[item.message.id] = Detached(run: run)
     // Beyond the budget the work is given up here, and begins again from the lane when there is room.
     if slowActive > settings.slowBudget { run.cancel(.overBudget) }
   }
@@ -418,6 +478,7 @@ struct StageMachine {
       guard let items = partitions[key]?.window.takePrefix(left, where: \.isDone), !items.isEmpty else { continue }
       left -= items.count
       inHand -= items.count
+      watchHead(of: key)
       prefix.partitions.append((key, items))
     }
     return prefix.partitions.isEmpty ? nil : prefix

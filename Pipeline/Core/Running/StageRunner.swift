@@ -64,6 +64,7 @@ public final class StageRunner: Sendable {
   private let disposer: Disposer
   private let settings: Topology.StageSettings
   private let readsContent: Bool
+  private let leftovers: [String]
   private let mode: Mode
   private let environment: Environment
   private let log: Log
@@ -74,6 +75,11 @@ public final class StageRunner: Sendable {
     var machine: StageMachine
     var suspects: Set<MessageID>
     var published = StageState.starting
+    /// When time is looked at next.
+    var watchedUntil = Timestamp.distantPast
+
+    /// Whether time has to be looked at sooner than it will be.
+    var isWatchedTooLate: Bool { machine.nextMoment < watchedUntil }
   }
   private let state: Mutex<State>
   private let fetchMayGoOn = Signal()
@@ -85,14 +91,15 @@ public final class StageRunner: Sendable {
   /// The flow and stage.
   public var name: StageName { disposer.name }
 
-  /// A runner for `stage`, which nothing starts yet.
+  /// A runner for `stage`, which nothing starts yet. `leftovers` are retry topics of delays that it had before.
   public init(
     _ stage: AnyStage, settings: Topology.StageSettings, flow: String, topology: Topology, readsContent: Bool = true,
-    mode: Mode = .normal(suspects: []), environment: Environment
+    leftovers: [String] = [], mode: Mode = .normal(suspects: []), environment: Environment
   ) {
     self.stage = stage
     self.settings = settings
     self.readsContent = readsContent
+    self.leftovers = leftovers
     self.mode = mode
     self.environment = environment
     var isRemoved = false
@@ -168,7 +175,8 @@ public final class StageRunner: Sendable {
         loadsValues: readsContent)
     }
     return Membership(
-      group: disposer.topics.group, topics: disposer.topics.consumed, instance: instance, loadsValues: readsContent)
+      group: disposer.topics.group, topics: disposer.topics.consumed + leftovers, instance: instance,
+      loadsValues: readsContent)
   }
 
   private func resetMachine() {
@@ -205,7 +213,12 @@ public final class StageRunner: Sendable {
           state.machine.pullerStarted()
           return true
         }) {
-          group.addTask(executorPreference: environment.stageExecutor) { await self.pull() }
+          // A preference of nil is not the same as none: in optimised code it leads to the global pool.
+          if let executor = environment.stageExecutor {
+            group.addTask(executorPreference: executor) { await self.pull() }
+          } else {
+            group.addTask { await self.pull() }
+          }
         }
         await pullersWanted.wait()
       }
@@ -281,15 +294,15 @@ public final class StageRunner: Sendable {
           ("partition", "\(record.topicPartition)"), ("offset", "\(record.offset)"), ("version", "\(version)"))
       }
     }
-    let changes = state.withLock { state in
+    let (changes, isWatchedTooLate) = state.withLock { state in
       state.machine.add(items, at: now)
-      return state.machine.pauseChanges()
+      return (state.machine.pauseChanges(), state.isWatchedTooLate)
     }
     try? await consumer.pause(changes.pause + blocked)
     try? await consumer.resume(changes.resume)
     if items.contains(where: { $0.done != nil }) { somethingIsDone.raise() }
     pullersWanted.raise()
-    timeMatters.raise()
+    if isWatchedTooLate { timeMatters.raise() }
   }
 
   private enum Decoded {
@@ -378,6 +391,7 @@ public final class StageRunner: Sendable {
       turn?.run.task = task
       return turn
     }
+    if turn?.isWatchedTooLate == true { timeMatters.raise() }
     while let run = turn?.run {
       // Others may be needed beside this one: each that starts brings the next.
       if turn?.wantsPuller == true { pullersWanted.raise() }
@@ -395,6 +409,7 @@ public final class StageRunner: Sendable {
   private struct Turn {
     let run: StageMachine.Run
     let wantsPuller: Bool
+    let isWatchedTooLate: Bool
   }
 
   /// The next run for this puller; nil: it ends.
@@ -404,7 +419,8 @@ public final class StageRunner: Sendable {
       state.machine.pullerEnded()
       return nil
     }
-    return Turn(run: run, wantsPuller: state.machine.wantsPuller(at: now))
+    return Turn(
+      run: run, wantsPuller: state.machine.wantsPuller(at: now), isWatchedTooLate: state.isWatchedTooLate)
   }
 
   /// Works on a run, and returns the next one: the lock is taken once a message, since all pullers of a stage share it.
@@ -416,16 +432,17 @@ public final class StageRunner: Sendable {
       }
     }
     let endings = await process(run)
-    let (turn, wasClosed, isClosed, isDraining) = state.withLock { state in
+    let (turn, before, after, isDraining, isWatchedTooLate) = state.withLock { state in
       let before = state.machine.circuit.state
       state.machine.finish(run, endings, at: environment.clock.now)
       let after = state.machine.circuit.state
       let turn = begin(&state)
       turn?.run.task = task
-      return (turn, before == .closed, after, state.machine.isDraining)
+      return (turn, before, after, state.machine.isDraining, state.isWatchedTooLate)
     }
     for ticket in tickets { environment.journal?.end(ticket) }
-    tellCircuit(wasClosed, isClosed)
+    tellCircuit(before, after)
+    if isWatchedTooLate { timeMatters.raise() }
     somethingIsDone.raise()
     if isDraining { fetchMayGoOn.raise() }
     return turn
@@ -474,18 +491,16 @@ public final class StageRunner: Sendable {
     }
   }
 
-  private func tellCircuit(_ wasClosed: Bool, _ now: Circuit.State) {
-    switch now {
+  private func tellCircuit(_ before: Circuit.State, _ after: Circuit.State) {
+    guard before != after else { return }
+    switch after {
     case .closed:
-      guard !wasClosed else { return }
       log.write(.info, "circuit closed")
       publish(.running)
       pullersWanted.raise()
-      timeMatters.raise()
     case .open(_, let reason, _):
-      if wasClosed { log.write(.warning, "circuit open", ("reason", reason)) }
+      if before == .closed { log.write(.warning, "circuit open", ("reason", reason)) }
       publish(.circuitOpen(reason: reason))
-      timeMatters.raise()
     case .probing: break
     }
   }
@@ -497,7 +512,11 @@ public final class StageRunner: Sendable {
 
   private func settle(_ consumer: any Consumer, _ hasEnded: @Sendable () -> Bool) async {
     while !hasEnded() {
-      guard let prefix = state.withLock({ $0.machine.takePrefix(limit: Self.settleLimit) }) else {
+      let (next, isWatchedTooLate) = state.withLock { state in
+        (state.machine.takePrefix(limit: Self.settleLimit), state.isWatchedTooLate)
+      }
+      if isWatchedTooLate { timeMatters.raise() }
+      guard let prefix = next else {
         if state.withLock({ $0.machine.isDraining && $0.machine.isIdle }) { return }
         if Task.isCancelled { return }
         await somethingIsDone.wait()
@@ -506,7 +525,6 @@ public final class StageRunner: Sendable {
       guard await settled(prefix.settlement(), consumer) else { return }
       fetchMayGoOn.raise()
       pullersWanted.raise()
-      timeMatters.raise()
     }
   }
 
@@ -532,19 +550,20 @@ public final class StageRunner: Sendable {
 
   // MARK: Time
 
-  /// How late a time-out, a retry or a slow message may be noticed.
-  private static let tick = Duration.milliseconds(50)
+  /// How late a time-out, a retry or a slow message may be noticed: they are looked at together.
+  private static let tick = Duration.milliseconds(5)
 
   private func watchTime(_ consumer: any Consumer, _ hasEnded: @Sendable () -> Bool) async {
+    let clock = environment.clock
     while !hasEnded(), !Task.isCancelled {
-      guard state.withLock({ $0.machine.isWaitingForTime }) else {
-        await timeMatters.wait()
-        continue
+      let moment = state.withLock { state in
+        state.watchedUntil = max(state.machine.nextMoment, clock.now + Self.tick)
+        return state.watchedUntil
       }
-      do { try await environment.clock.sleep(for: Self.tick) } catch { return }
-      let now = environment.clock.now
+      // Woken before by whatever has to be looked at sooner, and at the end.
+      guard await clock.sleep(until: moment, or: timeMatters) else { continue }
       let changes = state.withLock { state in
-        state.machine.tick(at: now)
+        state.machine.tick(at: clock.now)
         return state.machine.pauseChanges()
       }
       if !changes.pause.isEmpty { try? await consumer.pause(changes.pause) }

@@ -19,7 +19,7 @@ struct StageSettingsReader {
     Option("timeout", .duration(.milliseconds(1) ... .days(1)), default: .duration(.seconds(30)), "for one message"),
     Option(
       "slow-after", .duration(.milliseconds(1) ... .days(1)), default: .duration(.seconds(5)),
-      "when a message moves to the slow lane"),
+      "when a message counts as slow; outliers that others wait for move aside before"),
     Option("slow-budget", .integer(1...10_000), default: .integer(64), "slow messages worked on at once"),
     Option("concurrency", .integer(1...10_000), default: .integer(16), "messages worked on at once"),
     Option("order", .choice(Topology.Order.allCases.map(\.rawValue)), default: .text("none"), "what stays in order"),

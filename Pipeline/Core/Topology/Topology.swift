@@ -72,7 +72,8 @@ public struct Topology: Sendable, Hashable {
     public var giveUp: Duration
     /// For one message.
     public var timeout: Duration
-    /// When a message that is still being worked on moves to the slow lane.
+    /// When a message that is still being worked on counts as slow: against `slowBudget` instead of `concurrency`. Its
+    /// record has moved to the slow lane by then, and sooner if it takes far longer than usual and others wait for it.
     public var slowAfter: Duration
     /// How many slow messages are worked on at once, beside `concurrency`.
     public var slowBudget: Int

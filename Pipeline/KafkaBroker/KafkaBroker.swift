@@ -1,0 +1,315 @@
+public import Pipeline
+import RdKafka
+import Synchronization
+
+/// Topics on a Kafka cluster.
+///
+/// Whatever is appended is part of a transaction and seen when that is committed; a settlement is one transaction of its
+/// outputs and its offsets. What librdkafka blocks on, it blocks on threads of this broker's own.
+public final class KafkaBroker: Broker {
+  private struct Batch: Sendable {
+    let records: [PreparedRecord]
+    let answer: Answer<[Int64]>
+  }
+
+  private enum Work: Sendable {
+    case batch(Batch)
+    /// A topic was deleted: what the producer remembers of its sequence is wrong when one of that name comes again.
+    case renew
+  }
+
+  let options: Options
+  private let producing: Lane<Work>
+  private let asking: Lane<@Sendable (Questions) -> Void>
+  private let reading: Lane<@Sendable (Reader) -> Void>
+
+  private struct State {
+    var isClosed = false
+    var consumers: [KafkaConsumer] = []
+    var partitions: [String: Int] = [:]
+    /// What was joined here: a group's description names only the topics that it shares out.
+    var topics: [String: Set<String>] = [:]
+  }
+  private let state = Mutex(State())
+
+  private init(_ options: Options) {
+    self.options = options
+    let id = "mailflow.\(String(SystemRandom().next(), radix: 36))"
+    producing = Lane {
+      let transactor = Transactor(options, id: id, isRenewable: true)
+      return { KafkaBroker.work($0, transactor) }
+    }
+    asking = Lane {
+      let questions = Questions(options)
+      return { for question in $0 { question(questions) } }
+    }
+    reading = Lane {
+      let reader = Reader(options)
+      return { for question in $0 { question(reader) } }
+    }
+  }
+
+  /// Connects.
+  ///
+  /// - Throws: `.unavailable` if nobody answers, `.other` if a property is wrong.
+  public static func open(_ options: Options) async throws(BrokerError) -> KafkaBroker {
+    let broker = KafkaBroker(options)
+    do { _ = try await broker.topics(prefix: "") } catch {
+      await broker.close()
+      throw error
+    }
+    return broker
+  }
+
+  // MARK: Topics
+
+  /// See `Broker`.
+  public func create(_ topics: [TopicSpecification]) async throws(BrokerError) {
+    try await ask { questions throws(BrokerError) in try questions.create(topics) }
+  }
+
+  /// See `Broker`.
+  public func delete(_ topics: [String]) async throws(BrokerError) {
+    let groups = state.withLock { state in
+      state.topics.filter { !$0.value.isDisjoint(with: topics) }.map(\.key).sorted()
+    }
+    try await ask { questions throws(BrokerError) in try questions.delete(topics, readBy: groups) }
+    state.withLock { state in for topic in topics { state.partitions[topic] = nil } }
+    _ = producing.add(.renew)
+  }
+
+  /// See `Broker`.
+  public func topics(prefix: String) async throws(BrokerError) -> [TopicDescription] {
+    try await ask { questions throws(BrokerError) in try questions.topics(prefix: prefix) }
+  }
+
+  /// How many partitions the topic has.
+  func partitions(of topic: String) async throws(BrokerError) -> Int {
+    if let known = state.withLock({ $0.partitions[topic] }) { return known }
+    guard let found = try await ask({ questions throws(BrokerError) in try questions.partitions(of: topic) }) else {
+      throw BrokerError(.unknownTopic, "there is no topic \(topic)")
+    }
+    state.withLock { $0.partitions[topic] = found }
+    return found
+  }
+
+  private func check(_ partition: TopicPartition) async throws(BrokerError) {
+    let count = try await partitions(of: partition.topic)
+    guard (0..<count).contains(partition.partition) else {
+      throw BrokerError(.unknownTopic, "\(partition.topic) has \(count) partitions, and no \(partition.partition)")
+    }
+  }
+
+  // MARK: Records
+
+  /// See `Broker`. Calls that wait at the same time share a transaction.
+  @discardableResult
+  public func produce(_ records: [OutgoingRecord]) async throws(BrokerError) -> [RecordPosition] {
+    if isClosed { throw .closed }
+    guard !records.isEmpty else { return [] }
+    let prepared = try await prepare(records)
+    let result: Result<[Int64], BrokerError> = await withCheckedContinuation { answer in
+      if !producing.add(.batch(Batch(records: prepared, answer: answer))) {
+        answer.resume(returning: .failure(.closed))
+      }
+    }
+    return zip(prepared, try result.get()).map { RecordPosition($0.place, $1) }
+  }
+
+  /// Decides where records go, and loads their values.
+  func prepare(_ records: [OutgoingRecord]) async throws(BrokerError) -> [PreparedRecord] {
+    var result: [PreparedRecord] = []
+    result.reserveCapacity(records.count)
+    for record in records {
+      let count = try await partitions(of: record.topic)
+      let partition = record.partition ?? Partitioner.partition(of: record.key, among: count)
+      guard (0..<count).contains(partition) else {
+        throw BrokerError(.unknownTopic, "\(record.topic) has \(count) partitions, and no \(partition)")
+      }
+      let value: Bytes
+      switch record.value {
+      case .bytes(let bytes): value = bytes
+      case .same(let original): value = try await original.value()
+      }
+      let size = record.key.count + record.headers.encoded.count + value.count
+      guard size <= options.largestRecord else {
+        throw BrokerError(
+          .tooLarge, "a record of \(size) bytes for \(record.topic): the limit is \(options.largestRecord)")
+      }
+      result.append(
+        PreparedRecord(
+          place: TopicPartition(record.topic, partition), key: record.key, headers: record.headers, value: value))
+    }
+    return result
+  }
+
+  private static func work(_ items: [Work], _ transactor: Transactor) {
+    var group: [Batch] = []
+    for item in items {
+      switch item {
+      case .batch(let batch): group.append(batch)
+      case .renew:
+        append(group, transactor)
+        group = []
+        transactor.renew()
+      }
+    }
+    append(group, transactor)
+  }
+
+  private static func append(_ batches: [Batch], _ transactor: Transactor) {
+    guard !batches.isEmpty else { return }
+    let result: BrokerError
+    do {
+      var offsets = try transactor.transact(batches.flatMap(\.records))[...]
+      for batch in batches {
+        batch.answer.resume(returning: .success(Array(offsets.prefix(batch.records.count))))
+        offsets = offsets.dropFirst(batch.records.count)
+      }
+      return
+    } catch {
+      switch error {
+      case .refused(let reason):
+        if batches.count > 1 { return batches.forEach { append([$0], transactor) } }
+        result = reason
+      case .unknown(let reason): result = reason
+      case .fenced, .staleGroup:
+        result = BrokerError(.unavailable, "produce: the transaction was not taken")
+        transactor.renew()
+      }
+    }
+    for batch in batches { batch.answer.resume(returning: .failure(result)) }
+  }
+
+  /// See `Broker`.
+  public func read(_ partition: TopicPartition, from offset: Int64, limit: Int) async throws(BrokerError) -> [Record] {
+    try await check(partition)
+    return try await run(on: reading) { reader throws(BrokerError) in
+      try reader.read(partition, from: offset, limit: limit)
+    }
+  }
+
+  /// See `Broker`.
+  public func watermarks(_ partitions: [TopicPartition]) async throws(BrokerError) -> [Watermarks] {
+    for partition in partitions { try await check(partition) }
+    return try await ask { questions throws(BrokerError) in
+      var result: [Watermarks] = []
+      for partition in partitions { result.append(try questions.watermarks(partition)) }
+      return result
+    }
+  }
+
+  /// See `Broker`.
+  public func offset(of partition: TopicPartition, at time: Timestamp) async throws(BrokerError) -> Int64 {
+    try await check(partition)
+    let found = try await ask { questions throws(BrokerError) in try questions.offset(of: partition, at: time) }
+    // The marker that ends a transaction has a time too, and is no record.
+    if let found, let record = try await read(partition, from: found, limit: 1).first { return record.offset }
+    return try await watermarks([partition]).first?.end ?? 0
+  }
+
+  // MARK: Groups
+
+  /// See `Broker`.
+  public func committed(group: String) async throws(BrokerError) -> [TopicPartition: Int64] {
+    // A topic that is gone, and whose offsets the broker has not forgotten yet, is left out.
+    let existing = try await topics(prefix: "")
+    let read = state.withLock { $0.topics[group] ?? [] }
+    let partitions = existing.filter { read.contains($0.name) }.flatMap(\.topicPartitions)
+    let found = try await ask { questions throws(BrokerError) in try questions.committed(group, partitions) }
+    let names = Set(existing.map(\.name))
+    return found.filter { names.contains($0.key.topic) }
+  }
+
+  /// See `Broker`. Topics that go along with the group's first one are known if a member of this process reads them, or
+  /// the group has settled something there.
+  public func members(group: String) async throws(BrokerError) -> [TopicPartition: String?] {
+    let (shared, committed) = try await ask { questions throws(BrokerError) in
+      (try questions.members(group), try questions.committed(group))
+    }
+    let known = Set(try await self.topics(prefix: "").map(\.name))
+    var topics = state.withLock { $0.topics[group] ?? [] }
+    topics.formUnion(shared.keys.map(\.topic))
+    topics.formUnion(committed.keys.map(\.topic))
+    var result: [TopicPartition: String?] = [:]
+    for topic in topics.intersection(known).sorted() {
+      for partition in 0..<(try await partitions(of: topic)) {
+        let name = TopicPartition(topic, partition)
+        let owner = shared[name] ?? shared.first { $0.key.partition == partition }?.value
+        result.updateValue(owner, forKey: name)
+      }
+    }
+    return result
+  }
+
+  /// See `Broker`.
+  public func join(_ membership: Membership) async throws(BrokerError) -> any Consumer {
+    var counts: [Int] = []
+    for topic in membership.topics { counts.append(try await partitions(of: topic)) }
+    guard let first = counts.first, counts.allSatisfy({ $0 == first }) else {
+      throw BrokerError(
+        .mismatch, "group \(membership.group) reads topics of \(counts) partitions",
+        hint: "topics that are read together have the same number")
+    }
+    let consumer = KafkaConsumer(self, membership)
+    let isTaken = state.withLock { state in
+      if !state.isClosed {
+        state.consumers.append(consumer)
+        state.topics[membership.group, default: []].formUnion(membership.topics)
+      }
+      return !state.isClosed
+    }
+    do throws(BrokerError) {
+      guard isTaken else { throw BrokerError.closed }
+      try await consumer.start()
+    } catch {
+      forget(consumer)
+      throw error
+    }
+    return consumer
+  }
+
+  func forget(_ consumer: KafkaConsumer) { state.withLock { $0.consumers.removeAll { $0 === consumer } } }
+
+  // MARK: Ending
+
+  /// See `Broker`. What is waiting to be appended is appended first.
+  public func close() async {
+    let consumers = state.withLock { state -> [KafkaConsumer]? in
+      defer { state.isClosed = true }
+      return state.isClosed ? nil : state.consumers
+    }
+    await withTaskGroup(of: Void.self) { group in
+      for consumer in consumers ?? [] { group.addTask { await consumer.close() } }
+    }
+    producing.close()
+    asking.close()
+    reading.close()
+    await producing.ended()
+    await asking.ended()
+    await reading.ended()
+  }
+
+  private var isClosed: Bool { state.withLock { $0.isClosed } }
+
+  // MARK: Lanes
+
+  private func ask<R: Sendable>(
+    _ body: @escaping @Sendable (Questions) throws(BrokerError) -> R
+  ) async throws(BrokerError) -> R { try await run(on: asking, body) }
+
+  private func run<C, R: Sendable>(
+    on lane: Lane<@Sendable (C) -> Void>, _ body: @escaping @Sendable (C) throws(BrokerError) -> R
+  ) async throws(BrokerError) -> R {
+    if isClosed { throw .closed }
+    let result: Result<R, BrokerError> = await withCheckedContinuation { answer in
+      let isTaken = lane.add { context in
+        do throws(BrokerError) { answer.resume(returning: .success(try body(context))) } catch {
+          answer.resume(returning: .failure(error))
+        }
+      }
+      if !isTaken { answer.resume(returning: .failure(.closed)) }
+    }
+    return try result.get()
+  }
+}

@@ -1,0 +1,98 @@
+import Pipeline
+
+extension KafkaBroker {
+  /// How the partitions of a group are shared.
+  public enum Assignor: String, Sendable {
+    /// Only what moves stops. The group shares the partitions of its first topic (`cooperative-sticky`), and partition n
+    /// of the others goes along with it.
+    case cooperative
+    /// Kafka's `range`: at every change all members give everything up, and get the most of it back.
+    case range
+  }
+
+  /// What can be chosen.
+  public struct Options: Sendable {
+    /// `host:port`, several separated by commas.
+    public var servers: String
+    /// Any property of librdkafka, such as `security.protocol` and `sasl.password`.
+    public var properties: [String: String] = [:]
+    /// How the partitions of a group are shared.
+    public var assignor = Assignor.cooperative
+    /// How often a member says that it is alive, and hears of changes.
+    public var heartbeat = Duration.milliseconds(500)
+    /// How long a member may be silent before its partitions are given to others.
+    public var sessionTimeout = Duration.seconds(10)
+    /// How long a transaction may stay open: a dead node stalls readers that long.
+    public var transactionTimeout = Duration.seconds(10)
+    /// How long to wait for one answer.
+    public var patience = Duration.seconds(10)
+    /// The most bytes of a record with key and headers; topics are made to take that much.
+    public var largestRecord = 4 << 20
+
+    /// The usual ones.
+    public init(servers: String) { self.servers = servers }
+  }
+}
+
+extension KafkaBroker.Options {
+  var patienceMilliseconds: Int { Int(clamping: patience.milliseconds) }
+
+  private func settings(_ own: [String: String]) -> [String: String] {
+    let common = [
+      "bootstrap.servers": servers, "client.id": "mailflow", "allow.auto.create.topics": "false",
+      "socket.nagle.disable": "true", "log_level": "2",
+      // At 100, the default, every transaction that meets the last one's markers waits 100 ms.
+      "retry.backoff.ms": "2", "topic.metadata.propagation.max.ms": "1000",
+    ]
+    // What exactly-once rests on is not left to the properties.
+    return common.merging(properties) { $1 }.merging(own) { $1 }
+  }
+
+  /// Of a member of a group.
+  func member(_ membership: Membership) -> [String: String] {
+    let revoking = membership.revokeDeadline.milliseconds
+    return settings([
+      "group.id": membership.group, "group.instance.id": membership.instance,
+      "partition.assignment.strategy": assignor == .cooperative ? "cooperative-sticky" : "range",
+      "enable.auto.commit": "false", "enable.auto.offset.store": "false", "auto.offset.reset": "error",
+      "isolation.level": "read_committed", "fetch.wait.max.ms": "100", "queued.max.messages.kbytes": "16384",
+      "session.timeout.ms": "\(sessionTimeout.milliseconds)", "heartbeat.interval.ms": "\(heartbeat.milliseconds)",
+      "max.poll.interval.ms": "\(max(300_000, revoking * 2, sessionTimeout.milliseconds))",
+    ])
+  }
+
+  /// Of what reads without a group. librdkafka wants a group's name all the same, and never uses it.
+  var reader: [String: String] {
+    settings([
+      "group.id": "mailflow-reader", "enable.auto.commit": "false", "enable.auto.offset.store": "false",
+      "auto.offset.reset": "error", "isolation.level": "read_committed", "enable.partition.eof": "true",
+      "fetch.wait.max.ms": "10",
+    ])
+  }
+
+  /// Of what asks: the end of a partition is that of what was appended, decided or not.
+  var admin: [String: String] { settings(["isolation.level": "read_uncommitted"]) }
+
+  /// Of a producer whose work is transactions.
+  func producer(id: String) -> [String: String] {
+    settings([
+      "transactional.id": id, "enable.idempotence": "true", "acks": "all", "linger.ms": "0",
+      "message.max.bytes": "\(largestRecord + 1024)", "transaction.timeout.ms": "\(transactionTimeout.milliseconds)",
+    ])
+  }
+
+  /// A topic's properties.
+  func topic(_ retention: TopicSpecification.Retention) -> [String: String] {
+    // What is settled is deleted by whoever knows the groups, not by time.
+    var result = [
+      "message.timestamp.type": "LogAppendTime", "max.message.bytes": "\(largestRecord + 1024)",
+      "retention.bytes": "-1",
+    ]
+    switch retention {
+    case .untilSettled, .unlimited: result["retention.ms"] = "-1"
+    case .time(let duration): result["retention.ms"] = "\(duration.milliseconds)"
+    case .compacted: result["cleanup.policy"] = "compact"
+    }
+    return result
+  }
+}

@@ -1,0 +1,64 @@
+import Pipeline
+
+/// A thread that works off what is handed to it, in order, everything that waits at once.
+///
+/// Whatever blocks in librdkafka blocks here, and none of Swift's threads.
+final class Lane<Item: Sendable>: Sendable {
+  private struct State {
+    var items: [Item] = []
+    var isClosed = false
+    var hasEnded = false
+    var waiters: [CheckedContinuation<Void, Never>] = []
+  }
+  private let state = Monitor(State())
+
+  /// - Parameter start: called on the thread; makes what works on the items, which never leaves the thread.
+  init(_ start: @escaping @Sendable () -> ([Item]) -> Void) { startThread { [state] in Self.run(state, start()) } }
+
+  deinit { close() }
+
+  /// False if the lane is closed: then nothing will be done with the item.
+  func add(_ item: Item) -> Bool {
+    var isTaken = false
+    state.signal { state in
+      guard !state.isClosed else { return }
+      state.items.append(item)
+      isTaken = true
+    }
+    return isTaken
+  }
+
+  /// Refuses new items; what waits is worked off.
+  func close() { state.signal { $0.isClosed = true } }
+
+  /// Returns once everything is worked off and the thread is done.
+  func ended() async {
+    await withCheckedContinuation { continuation in
+      let now = state.withLock { state -> Bool in
+        if !state.hasEnded { state.waiters.append(continuation) }
+        return state.hasEnded
+      }
+      if now { continuation.resume() }
+    }
+  }
+
+  private static func run(_ state: Monitor<State>, _ work: ([Item]) -> Void) {
+    while true {
+      let items = state.wait { state -> Monitor<State>.Waiting<[Item]> in
+        guard !state.items.isEmpty || state.isClosed else { return .signal }
+        defer { state.items = [] }
+        return .result(state.items)
+      }
+      if items.isEmpty { break }
+      work(items)
+    }
+    let waiters = state.withLock { state in
+      state.hasEnded = true
+      return state.waiters
+    }
+    for waiter in waiters { waiter.resume() }
+  }
+}
+
+/// How a caller waits for a lane, without throwing `any Error`.
+typealias Answer<R: Sendable> = CheckedContinuation<Result<R, BrokerError>, Never>

@@ -1,0 +1,141 @@
+import Pipeline
+import RdKafka
+
+/// Settles for one member of a group: what waits at the same time shares a transaction. Used by one thread.
+final class Settler {
+  /// What to settle, its records ready.
+  struct Job: Sendable {
+    let progress: [Settlement.Progress]
+    let records: [PreparedRecord]
+    let answer: Answer<Void>
+  }
+
+  /// Records beyond which waiting settlements do not share a transaction.
+  static let maximumRecords = 5000
+
+  private let transactor: Transactor
+  private let state: Monitor<MemberState>
+  private let patience: Duration
+
+  init(_ transactor: Transactor, _ state: Monitor<MemberState>, patience: Duration) {
+    self.transactor = transactor
+    self.state = state
+    self.patience = patience
+  }
+
+  /// Takes the member's transactional id over: what its predecessor left open is ended.
+  func prepare() -> Result<Void, BrokerError> {
+    do {
+      try transactor.prepare()
+      return .success(())
+    } catch {
+      switch error {
+      case .refused(let reason), .unknown(let reason): return .failure(reason)
+      case .fenced(let reason): return .failure(BrokerError(reason, "join"))
+      case .staleGroup: return .failure(BrokerError(.other, "join: a transaction without a group has no generation"))
+      }
+    }
+  }
+
+  /// Settles all of these, in order.
+  func settle(_ jobs: [Job]) {
+    var group: [Job] = []
+    var count = 0
+    for job in jobs {
+      if !group.isEmpty, count + job.records.count > Self.maximumRecords {
+        settleTogether(group)
+        group = []
+        count = 0
+      }
+      group.append(job)
+      count += job.records.count
+    }
+    settleTogether(group)
+  }
+
+  private func settleTogether(_ jobs: [Job]) {
+    let deadline = Deadline(patience * 3)
+    var jobs = jobs
+    while true {
+      let admitted = admit(jobs)
+      guard let first = admitted.first else { return }
+      jobs = admitted.map(\.job)
+      let result: Result<Void, BrokerError>
+      do throws(Transactor.Failure) {
+        _ = try transactor.transact(jobs.flatMap(\.records), try offsets(admitted, first.admission.membership))
+        result = .success(())
+      } catch {
+        switch error {
+        case .staleGroup(let reason):
+          finish(admitted)
+          // Our partitions may be ours still, under a generation that we have not heard of yet, or when the others
+          // have heard of this one.
+          waitForMembership(after: first.admission.epoch)
+          if !deadline.isOver { continue }
+          let why = reason.map { ": \($0)" } ?? ""
+          let error = BrokerError(.unavailable, "the group did not settle down\(why)")
+          return jobs.forEach { $0.answer.resume(returning: .failure(error)) }
+        case .refused(let reason):
+          if jobs.count > 1 {
+            finish(admitted)
+            return jobs.forEach { settleTogether([$0]) }
+          }
+          result = .failure(reason)
+        case .fenced(let reason):
+          let error = BrokerError(reason, "somebody else settles under this member's name")
+          state.broadcast {
+            $0.fail(error)
+            $0.isRung = true
+          }
+          result = .failure(error)
+        case .unknown(let reason): result = .failure(reason)
+        }
+      }
+      finish(admitted)
+      return jobs.forEach { $0.answer.resume(returning: result) }
+    }
+  }
+
+  /// What the group gets to know; nil if nothing.
+  private func offsets(
+    _ admitted: [Admitted], _ membership: GroupMembership?
+  ) throws(Transactor.Failure) -> Transactor.Offsets? {
+    // A later settlement of the same partition goes further.
+    var next: [TopicPartition: Int64] = [:]
+    for step in admitted.flatMap(\.job.progress) { next[step.topicPartition] = step.next }
+    if next.isEmpty { return nil }
+    // Between two generations, and never without one.
+    guard let membership else { throw .staleGroup(nil) }
+    return Transactor.Offsets(
+      places: next.map { PartitionOffset(topic: $0.key.topic, partition: $0.key.partition, offset: $0.value) },
+      membership: membership)
+  }
+
+  private typealias Admitted = (job: Job, admission: MemberState.Admission)
+
+  private func admit(_ jobs: [Job]) -> [Admitted] {
+    var refused: [(Job, BrokerError)] = []
+    let admitted = state.withLock { state -> [Admitted] in
+      var result: [Admitted] = []
+      for job in jobs {
+        do throws(BrokerError) { result.append((job, try state.admit(job.progress))) } catch {
+          refused.append((job, error))
+        }
+      }
+      return result
+    }
+    for (job, error) in refused { job.answer.resume(returning: .failure(error)) }
+    return admitted
+  }
+
+  private func finish(_ admitted: [Admitted]) {
+    state.broadcast { state in for one in admitted { state.settled(one.admission) } }
+  }
+
+  private func waitForMembership(after epoch: Int) {
+    let until = Deadline(.milliseconds(30))
+    state.wait { state -> Monitor<MemberState>.Waiting<Void> in
+      state.epoch != epoch || until.isOver ? .result(()) : .until(until.nanoseconds)
+    }
+  }
+}

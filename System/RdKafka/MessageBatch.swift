@@ -1,0 +1,99 @@
+import CRdKafka
+import Glibc
+import Synchronization
+
+/// Messages as librdkafka fetched them: views on its memory, freed together with the last reference to the batch.
+public final class MessageBatch: @unchecked Sendable {
+  // Safe to share: messages are added by the one that fills the batch, before it is handed out; reading headers caches
+  // them in the message, and is done under a lock.
+  private var messages: [UnsafeMutablePointer<rd_kafka_message_t>] = []
+  private let client: Client
+  private let headerLock = Mutex(())
+
+  init(_ client: Client) { self.client = client }
+
+  deinit { for message in messages { rd_kafka_message_destroy(message) } }
+
+  /// How many there are.
+  public var count: Int { messages.count }
+
+  func append(_ message: UnsafeMutablePointer<rd_kafka_message_t>) { messages.append(message) }
+
+  /// The offset of message `index`.
+  public func offset(_ index: Int) -> Int64 { messages[index].pointee.offset }
+  /// When it was appended or made, in milliseconds since 1970, as the topic is set up; -1 if unknown.
+  public func timestamp(_ index: Int) -> Int64 { rd_kafka_message_timestamp(messages[index], nil) }
+  /// Its key: valid as long as the batch.
+  public func key(_ index: Int) -> UnsafeRawBufferPointer {
+    UnsafeRawBufferPointer(start: messages[index].pointee.key, count: messages[index].pointee.key_len)
+  }
+  /// Its value: valid as long as the batch.
+  public func value(_ index: Int) -> UnsafeRawBufferPointer {
+    UnsafeRawBufferPointer(start: messages[index].pointee.payload, count: messages[index].pointee.len)
+  }
+
+  /// Decodes its headers, in order; name and value are valid inside `body` only.
+  public func forEachHeader(
+    _ index: Int, _ body: (_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Void
+  ) throws(KafkaError) {
+    var headers: OpaquePointer?
+    let error = headerLock.withLock { _ in rd_kafka_message_headers(messages[index], &headers) }
+    if error == RD_KAFKA_RESP_ERR__NOENT { return }
+    try KafkaError.check(error)
+    var at = 0
+    var (name, value, size): (UnsafePointer<CChar>?, UnsafeRawPointer?, Int) = (nil, nil, 0)
+    while rd_kafka_header_get_all(headers, at, &name, &value, &size) == RD_KAFKA_RESP_ERR_NO_ERROR {
+      if let name {
+        body(
+          UnsafeRawBufferPointer(start: name, count: strlen(name)), UnsafeRawBufferPointer(start: value, count: size))
+      }
+      at += 1
+    }
+  }
+}
+
+/// One partition's fetched messages, apart from those of the others: what is not taken stays here, and nothing is
+/// fetched beyond what the client was set up to keep ready. So pausing is not taking.
+public final class PartitionQueue {
+  private let client: Client
+  private let raw: OpaquePointer
+
+  /// What was found in the queue.
+  public enum Taken {
+    /// A message, which is the batch's last now.
+    case message
+    /// Nothing, for now.
+    case nothing
+    /// The end of the partition: the next message gets this offset or a later one.
+    case end(Int64)
+    /// The partition cannot be read on.
+    case failed(KafkaError)
+  }
+
+  init?(_ client: Client, topic: String, partition: Int) {
+    guard let raw = rd_kafka_queue_get_partition(client.raw, topic, Int32(clamping: partition)) else { return nil }
+    self.client = client
+    self.raw = raw
+    // Once set by the application, librdkafka does not forward the queue to the consumer's again.
+    rd_kafka_queue_forward(raw, nil)
+    client.watch(raw)
+  }
+
+  deinit {
+    rd_kafka_queue_cb_event_enable(raw, nil, nil)
+    rd_kafka_queue_destroy(raw)
+  }
+
+  /// Takes one message into `batch`. Never waits longer than `milliseconds`.
+  public func take(into batch: MessageBatch, milliseconds: Int = 0) -> Taken {
+    guard let message = rd_kafka_consume_queue(raw, Int32(clamping: milliseconds)) else { return .nothing }
+    let error = message.pointee.err
+    guard error != RD_KAFKA_RESP_ERR_NO_ERROR else {
+      batch.append(message)
+      return .message
+    }
+    defer { rd_kafka_message_destroy(message) }
+    if error == RD_KAFKA_RESP_ERR__PARTITION_EOF { return .end(message.pointee.offset) }
+    return .failed(KafkaError(error, String(cString: rd_kafka_message_errstr(message))))
+  }
+}
