@@ -122,6 +122,47 @@ import Testing
     }
   }
 
+  /// A stage that knows no cancellation, and ends when it is told to.
+  private final class Stubborn: Stage {
+    private let state = Mutex<CheckedContinuation<Void, Never>?>(nil)
+    func process(_ message: Message, _ context: StageContext) async throws -> Outcome {
+      await withCheckedContinuation { continuation in state.withLock { $0 = continuation } }
+      return .forward(message)
+    }
+    func end() { state.withLock { $0 }?.resume() }
+  }
+
+  @Test func aServiceThatIsCancelledWhileItDrainsWaitsForItsStages() throws {
+    try run { broker in
+      let stubborn = Stubborn()
+      var registry = StageRegistry()
+      registry.register("one", "Ends when it is told to.", options: NoOptions.self) { _, _ in .one(stubborn) }
+      let topology = topology(["a"], retry: .seconds(10))
+      try await send(topology, broker)
+      let environment = StageRunner.Environment(
+        broker: broker, clock: clock, log: Log(clock: clock, minimum: .error) { _ in }, instance: "worker")
+      let service = try await PipelineService(
+        topology, stages: registry, dataFolder: "", random: SeededRandom(seed: 1), environment: environment)
+      let begin = clock.now
+      await withTaskGroup(of: Void.self) { group in
+        group.addTask {
+          await withTaskGroup(of: Void.self) { inner in
+            inner.addTask { await service.run() }
+            try? await clock.sleep(for: .seconds(1))
+            service.drain()
+            try? await clock.sleep(for: .seconds(1))
+            inner.cancelAll()
+          }
+          #expect(clock.now - begin == .seconds(5))
+        }
+        group.addTask {
+          try? await clock.sleep(for: .seconds(5))
+          stubborn.end()
+        }
+      }
+    }
+  }
+
   @Test func aServiceWithoutStagesWaitsForItsEnd() throws {
     try run { broker in try await serve(Topology(name: "t", flows: []), broker) { true } }
   }

@@ -10,6 +10,9 @@ struct ChildMain {
   let deployment: Deployment
   let part: DeploymentPart
 
+  /// How long a drain may finish what is in hand; the supervisor's patience ends later.
+  private static let drainDeadline = Duration.seconds(20)
+
   /// Runs until SIGTERM and everything has drained.
   func run() async throws -> ExitCode {
     ignoreBrokenPipes()
@@ -90,13 +93,19 @@ struct ChildMain {
       random: SystemRandom(), environment: environment)
     reportToSupervisor("ready")
     let control = ThreadPool(threads: 1)
-    await withTaskGroup(of: Void.self) { group in
-      group.addTask(executorPreference: control) { await service.run() }
+    await withTaskGroup(of: Bool.self) { group in
+      group.addTask(executorPreference: control) {
+        await service.run()
+        return true
+      }
       group.addTask(executorPreference: control) {
         if isAlone { await self.untilNothingIsSuspect(broker, clock) } else { await Termination.wait() }
         service.drain()
+        // What takes longer is given back, and delivered again at the next start.
+        if (try? await clock.sleep(for: Self.drainDeadline)) != nil { service.abandon() }
+        return false
       }
-      await group.next()
+      while let hasEnded = await group.next(), !hasEnded {}
       group.cancelAll()
     }
     return .ok

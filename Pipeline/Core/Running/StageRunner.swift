@@ -382,10 +382,10 @@ public final class StageRunner: Sendable {
   }
 
   private func waitUntilDrained(_ hasEnded: @Sendable () -> Bool) async {
-    while !hasEnded(), !state.withLock({ $0.machine.isIdle }) { await fetchMayGoOn.wait() }
+    while !hasEnded(), !Task.isCancelled, !state.withLock({ $0.machine.isIdle }) { await fetchMayGoOn.wait() }
     // What is done now is settled by the settling task, which ends when nothing is left.
     somethingIsDone.raise()
-    while !hasEnded() { await fetchMayGoOn.wait() }
+    while !hasEnded(), !Task.isCancelled { await fetchMayGoOn.wait() }
   }
 
   // MARK: Working
