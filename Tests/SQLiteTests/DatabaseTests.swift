@@ -2,10 +2,13 @@ import Foundation
 import SQLite
 import Testing
 
-@Suite struct DatabaseTests {
-  private func temporaryPath() -> String {
-    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("sqlite-\(UUID().uuidString)")
-    try? FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+@Suite final class DatabaseTests {
+  private let folder = FileManager.default.temporaryDirectory.appendingPathComponent("sqlite-\(UUID().uuidString)")
+
+  deinit { try? FileManager.default.removeItem(at: folder) }
+
+  private func temporaryPath() throws -> String {
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     return folder.appendingPathComponent("test.db").path
   }
 
@@ -63,7 +66,7 @@ import Testing
   }
 
   @Test func whatWasCommittedIsSeenByAnotherConnection() throws {
-    let path = temporaryPath()
+    let path = try temporaryPath()
     let writer = try Database(path: path)
     try writer.execute("CREATE TABLE t (id INTEGER PRIMARY KEY)")
     var reading = Database.Configuration()
@@ -78,7 +81,7 @@ import Testing
   }
 
   @Test func aLockedDatabaseIsBusyAfterTheWait() throws {
-    let path = temporaryPath()
+    let path = try temporaryPath()
     let first = try Database(path: path)
     var patience = Database.Configuration()
     patience.busyMilliseconds = 5
@@ -92,7 +95,7 @@ import Testing
   }
 
   @Test func manyMayCreateTheSameDatabaseAtOnce() async throws {
-    let path = temporaryPath()
+    let path = try temporaryPath()
     try await withThrowingTaskGroup(of: Void.self) { group in
       for number in 0..<8 {
         group.addTask {
@@ -109,7 +112,7 @@ import Testing
   }
 
   @Test func aFileThatIsNoDatabaseIsCorrupt() throws {
-    let path = temporaryPath()
+    let path = try temporaryPath()
     try Data(repeating: 0x41, count: 8192).write(to: URL(fileURLWithPath: path))
     let error = #expect(throws: SQLiteError.self) { _ = try Database(path: path) }
     #expect(error?.isCorrupt == true)
@@ -122,7 +125,7 @@ import Testing
   }
 
   @Test func aDatabaseAtItsLimitIsFull() throws {
-    let database = try Database(path: temporaryPath())
+    let database = try Database(path: try temporaryPath())
     try database.execute("CREATE TABLE t (blob BLOB); PRAGMA max_page_count=20")
     let insert = try database.statement("INSERT INTO t VALUES (zeroblob(500000))")
     let error = #expect(throws: SQLiteError.self) { try insert.run() }
@@ -137,7 +140,7 @@ import Testing
   }
 
   @Test func theVersionStaysInTheFile() throws {
-    let path = temporaryPath()
+    let path = try temporaryPath()
     try Database(path: path).setUserVersion(42)
     #expect(try Database(path: path).userVersion() == 42)
   }
