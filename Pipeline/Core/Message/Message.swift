@@ -132,10 +132,23 @@ public struct TraceParent: Sendable, Hashable, CustomStringConvertible {
 
   /// A new, sampled trace.
   public init(random: any RandomSource) {
-    func hex(_ value: UInt64) -> String {
-      let digits = String(max(1, value), radix: 16)
-      return String(repeating: "0", count: 16 - digits.count) + digits
-    }
-    description = "00-\(hex(random.next()))\(hex(random.next()))-\(hex(random.next()))-01"
+    description = "00-\(Self.id(random))\(Self.id(random))-\(Self.id(random))-01"
+  }
+
+  private init(trace: String, flags: Substring, _ random: any RandomSource) {
+    description = "00-\(trace)-\(Self.id(random))-\(flags)"
+  }
+
+  private static func id(_ random: any RandomSource) -> String {
+    let digits = String(max(1, random.next()), radix: 16)
+    return String(repeating: "0", count: 16 - digits.count) + digits
+  }
+
+  /// The trace: 32 digits.
+  public var traceID: String { String(description.dropFirst(3).prefix(32)) }
+
+  /// A new span of the same trace.
+  public func child(random: any RandomSource) -> TraceParent {
+    TraceParent(trace: traceID, flags: description.suffix(2), random)
   }
 }

@@ -35,6 +35,8 @@ public final class PipelineService: Sendable {
     _ topology: Topology, stages: StageRegistry, part: Part = Part(), dataFolder: String, random: any RandomSource,
     environment: StageRunner.Environment
   ) async throws {
+    var environment = environment
+    environment.random = random
     self.topology = topology
     self.environment = environment
     try await environment.broker.create(Self.specifications(topology))

@@ -27,6 +27,8 @@ public final class StageRunner: Sendable {
     public var journal: (any InHandJournal)?
     /// This process's name among the members of each group; the same after a restart.
     public var instance: String
+    /// Where the ids of spans come from.
+    public var random: any RandomSource = SystemRandom()
     /// Told whenever the state of the stage changes.
     public var stateChanged: @Sendable (StageName, StageState) -> Void
 
@@ -108,7 +110,7 @@ public final class StageRunner: Sendable {
     log = environment.log.with(("flow", flow), ("stage", settings.name))
     context = StageContext(
       stage: disposer.name, clock: environment.clock, deadline: Timestamp(microseconds: 0), log: log,
-      metrics: environment.metrics)
+      metrics: environment.metrics, random: environment.random)
     var effective = settings
     var suspects: Set<MessageID> = []
     switch mode {
