@@ -95,10 +95,24 @@ import Testing
 
   @Test func suspectsSurviveInTheirFile() throws {
     let id = try #require(MessageIDs.one)
+    let entries = [InHandFile.Entry(group: "g", id: id, deadline: .init(milliseconds: 1))]
     var list = SuspectList()
-    list.add([.init(group: "g", id: id, deadline: .init(milliseconds: 1))], alone: false)
-    list.add([.init(group: "g", id: id, deadline: .init(milliseconds: 1))], alone: true)
-    #expect(SuspectList(list.text).crashes == ["g": [id: 1]])
-    #expect(SuspectList("nonsense\n\n a b\n").isEmpty)
+    list.add(entries)
+    #expect(SuspectList(list.text).strikes == ["g": [id: 0]])
+    // One that hangs: a short try, then twice its whole time.
+    var hanging = list
+    for strikes in 1...3 {
+      hanging.strike(entries, isCrash: false)
+      #expect(SuspectList(hanging.text).strikes == ["g": [id: strikes]])
+    }
+    // One that crashes needs no short try; being in hand again later changes nothing.
+    list.strike(entries, isCrash: true)
+    list.add(entries)
+    #expect(list.strikes == ["g": [id: StageRunner.Strikes.crashed]])
+    list.strike(entries, isCrash: true)
+    #expect(list.strikes == ["g": [id: StageRunner.Strikes.dead]])
+    list.forgetTheDead()
+    #expect(list.suspects == ["g": []])
+    #expect(SuspectList("nonsense\n\n a b\n").strikes.isEmpty)
   }
 }

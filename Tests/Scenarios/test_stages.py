@@ -76,7 +76,8 @@ class StageTests(unittest.TestCase):
             second = deliver(service, 20)
             healthy = {i for n, i in first.items() if n >= len(bodies)} | set(second.values())
             wait_for("the healthy messages", lambda: healthy <= {m["id"] for m in service.messages(token)}, 120)
-            print(f"\nbad stages: the healthy ones were through after {time.monotonic() - began:.1f} s")
+            took = time.monotonic() - began
+            print(f"\nbad stages: the healthy ones were through after {took:.1f} s")
             wait_for("the bad ones", lambda: len(self.dead(service)) == len(bodies), 120)
             wait_for("everything to run", lambda: service.get("/readyz")[0] == 200)
             dead = {letter["id"]: letter["reason"] for letter in self.dead(service)}

@@ -86,7 +86,7 @@ struct ChildMain {
         let settings = topology[flow: stage.flow]?[stage.stage]
         guard settings == nil || stages.contains(stage) else { return false }
         return isAlone || name == (settings?.isolate == true ? "worker:\(stage)" : "worker")
-      }, suspects: suspects.suspects, alone: isAlone ? suspects.crashes : nil)
+      }, suspects: suspects.suspects, alone: isAlone ? suspects.strikes : nil)
     let service = try await PipelineService(
       topology, stages: try application.stages(topology, deployment.folder), part: share,
       dataFolder: deployment.folder.path,

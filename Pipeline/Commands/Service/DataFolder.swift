@@ -122,11 +122,9 @@ public struct DataFolder: Sendable {
   }
 }
 
-/// Messages that were in hand when a worker died on its own, and how often each has taken one down alone.
+/// Messages that were in hand when a worker died on its own, and what each has done alone (`StageRunner.Strikes`).
 struct SuspectList: Sendable {
-  private(set) var crashes: [String: [MessageID: Int]] = [:]
-
-  var isEmpty: Bool { crashes.isEmpty }
+  private(set) var strikes: [String: [MessageID: Int]] = [:]
 
   init() {}
 
@@ -134,18 +132,33 @@ struct SuspectList: Sendable {
     for line in text.split(separator: "\n") {
       let words = line.split(separator: " ")
       guard words.count == 3, let id = MessageID(words[1]), let count = Int(words[2]) else { continue }
-      crashes[String(words[0]), default: [:]][id] = count
+      strikes[String(words[0]), default: [:]][id] = count
     }
   }
 
-  mutating func add(_ entries: [InHandFile.Entry], alone: Bool) {
-    for entry in entries { crashes[entry.group, default: [:]][entry.id, default: 0] += alone ? 1 : 0 }
+  /// They were in hand among others.
+  mutating func add(_ entries: [InHandFile.Entry]) {
+    for entry in entries { strikes[entry.group, default: [:]][entry.id, default: 0] += 0 }
   }
 
-  var suspects: [String: Set<MessageID>] { crashes.mapValues { Set($0.keys) } }
+  /// They ended their process alone: by a crash, or by not ending when their time was over.
+  mutating func strike(_ entries: [InHandFile.Entry], isCrash: Bool) {
+    for entry in entries {
+      let before = strikes[entry.group]?[entry.id] ?? 0
+      let after = isCrash ? max(before, StageRunner.Strikes.hung) + 1 : before + 1
+      strikes[entry.group, default: [:]][entry.id] = after
+    }
+  }
+
+  /// Those that became dead letters may be sent again, and are tried again then.
+  mutating func forgetTheDead() {
+    strikes = strikes.mapValues { $0.filter { $0.value < StageRunner.Strikes.dead } }
+  }
+
+  var suspects: [String: Set<MessageID>] { strikes.mapValues { Set($0.keys) } }
 
   var text: String {
-    crashes.sorted { $0.key < $1.key }.flatMap { group, ids in
+    strikes.sorted { $0.key < $1.key }.flatMap { group, ids in
       ids.sorted { $0.key < $1.key }.map { "\(group) \($0.key) \($0.value)\n" }
     }.joined()
   }

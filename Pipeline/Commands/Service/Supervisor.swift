@@ -18,6 +18,8 @@ struct Supervisor {
 
   /// How long a stage may ignore that its time is over.
   static let grace = Duration.seconds(2)
+  /// The same for suspects, of which others wait behind.
+  static let graceAlone = Duration.milliseconds(500)
   /// How long a drain may take before what is left is killed: it is delivered again.
   static let drainDeadline: Int64 = 30_000
 
@@ -41,6 +43,7 @@ struct Supervisor {
     self.log = log
     self.ready = ready
     suspects = SuspectList(DataFolder.read(folder.suspects) ?? "")
+    suspects.forgetTheDead()
   }
 
   private static let signals = [SIGTERM, SIGINT, SIGCHLD, SIGHUP]
@@ -159,7 +162,11 @@ struct Supervisor {
       blamed = InHandFile.read(folder.inHand(child.name))
     }
     guard !blamed.isEmpty else { return }
-    suspects.add(blamed, alone: child.name == "alone")
+    if child.name == "alone" {
+      suspects.strike(blamed, isCrash: child.overdue == nil)
+    } else {
+      suspects.add(blamed)
+    }
     log.write(
       .error, "messages were in hand when a worker ended itself; each is tried alone now", ("process", child.name),
       ("ending", "\(ending)"), ("messages", blamed.prefix(20).map { "\($0.id)" }.joined(separator: " ")))
@@ -184,7 +191,8 @@ struct Supervisor {
   private mutating func watch() {
     let now = SystemClock.shared.now
     for name in children.keys.sorted() where name != "gateways" && children[name]?.overdue == nil {
-      let overdue = InHandFile.read(folder.inHand(name)).filter { $0.deadline + Self.grace < now }
+      let grace = name == "alone" ? Self.graceAlone : Self.grace
+      let overdue = InHandFile.read(folder.inHand(name)).filter { $0.deadline + grace < now }
       guard !overdue.isEmpty else { continue }
       log.write(
         .error, "a stage does not end when its time is over; its worker is killed", ("process", name),

@@ -12,7 +12,7 @@ public final class PipelineService: Sendable {
     public var includes: @Sendable (StageName) -> Bool
     /// Messages that were in hand when the process before died on its own: by consumer group.
     public var suspects: [String: Set<MessageID>]
-    /// For the process that tries suspects alone: how often each has taken a process down, by consumer group.
+    /// For the process that tries suspects alone: what each has done before (`StageRunner.Strikes`), by consumer group.
     public var alone: [String: [MessageID: Int]]?
 
     /// Everything, nothing suspect.
@@ -54,7 +54,7 @@ public final class PipelineService: Sendable {
         let group = topology.topics(flow.name, settings).group
         let mode: StageRunner.Mode =
           if let alone = part.alone {
-            .alone(crashes: alone[group] ?? [:], gate: gate)
+            .alone(strikes: alone[group] ?? [:], gate: gate)
           } else {
             .normal(suspects: part.suspects[group] ?? [])
           }

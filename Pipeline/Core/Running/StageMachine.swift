@@ -15,6 +15,8 @@ struct StageMachine {
     let record: Record
     let message: Message
     let lane: Lane
+    /// Less than the stage's own time-out, for a first try.
+    let limit: Duration?
     let partition: TopicPartition
     let queuedAt: Timestamp
     /// When a record of a retry topic may be tried.
@@ -27,7 +29,8 @@ struct StageMachine {
     var failures = 0
     var spent = Duration.zero
 
-    init(record: Record, message: Message, lane: Lane) {
+    init(record: Record, message: Message, lane: Lane, limit: Duration? = nil) {
+      self.limit = limit
       self.record = record
       self.message = message
       self.lane = lane
@@ -244,7 +247,8 @@ struct StageMachine {
     guard !items.isEmpty else { return nil }
     circuit.started()
     nextRun += 1
-    let run = Run(id: nextRun, items: items, started: now, deadline: now + settings.timeout, isSlow: slow)
+    let run = Run(
+      id: nextRun, items: items, started: now, deadline: now + (items[0].limit ?? settings.timeout), isSlow: slow)
     runs[run.id] = run
     nextMoment = min(nextMoment, moment(of: run))
     if slow { slowActive += 1 } else { fastActive += 1 }

@@ -55,12 +55,25 @@ public final class StageRunner: Sendable {
   public enum Mode: Sendable {
     /// The work, slow and retry topics. Messages of `suspects` are put aside, untouched, to be tried alone.
     case normal(suspects: Set<MessageID>)
-    /// The topic of suspects: one message at a time, and nothing else in this process meanwhile. `crashes` says how
-    /// often each has taken a process down alone; at two it is a dead letter.
-    case alone(crashes: [MessageID: Int], gate: Gate)
+    /// The topic of suspects: one message at a time, and nothing else in this process meanwhile. `strikes` says what each
+    /// has done before; see `Strikes`.
+    case alone(strikes: [MessageID: Int], gate: Gate)
     /// A stage that is not in its flow any more: what waits in its topics goes to where it belongs.
     case removed
   }
+
+  /// What is held against a suspect. Most are innocent, and must not wait for those that hang: the first try is short,
+  /// and who does not end within it goes to the end of the line.
+  public enum Strikes {
+    /// It did not end within the short first try, and took its process with it.
+    public static let hung = 1
+    /// It took its process down, or ran past the stage's whole time and took it with it.
+    public static let crashed = 2
+    /// It did so twice: a dead letter.
+    public static let dead = 3
+  }
+  /// The short first try of a suspect.
+  private static let firstTry = Duration.milliseconds(500)
 
   private let stage: AnyStage
   private let disposer: Disposer
@@ -76,6 +89,8 @@ public final class StageRunner: Sendable {
   private struct State {
     var machine: StageMachine
     var suspects: Set<MessageID>
+    /// Suspects that have had their short first try, or need none.
+    var hasHadFirstTry: Set<MessageID> = []
     var published = StageState.starting
     /// When time is looked at next.
     var watchedUntil = Timestamp.distantPast
@@ -116,6 +131,7 @@ public final class StageRunner: Sendable {
     switch mode {
     case .alone:
       effective.concurrency = 1
+      effective.order = .none
       effective.slowAfter = settings.timeout + .seconds(1)
     case .normal(let set): suspects = set
     case .removed: break
@@ -338,8 +354,17 @@ public final class StageRunner: Sendable {
       case disposer.topics.work, disposer.topics.suspect: .work
       default: .retry
       }
-    let item = StageMachine.Item(record: record, message: message, lane: lane)
-    return .item(item, done: placed(message, record, at: now, hasSuspects: hasSuspects))
+    let done = placed(message, record, at: now, hasSuspects: hasSuspects)
+    let item = StageMachine.Item(
+      record: record, message: message, lane: lane, limit: done == nil ? firstTry(of: message) : nil)
+    return .item(item, done: done)
+  }
+
+  /// How long a suspect's first try may take; nil for what is no suspect, or has had it.
+  private func firstTry(of message: Message) -> Duration? {
+    guard case .alone(let strikes, _) = mode, strikes[message.id, default: 0] == 0 else { return nil }
+    let isFirst = state.withLock { $0.hasHadFirstTry.insert(message.id).inserted }
+    return isFirst && Self.firstTry < settings.timeout ? Self.firstTry : nil
   }
 
   /// The records of a message that this stage does not work on; nil: it does.
@@ -361,10 +386,14 @@ public final class StageRunner: Sendable {
     case .normal:
       guard hasSuspects, state.withLock({ $0.suspects.remove(message.id) }) != nil else { return nil }
       return disposer.aside(message, .suspect, to: disposer.topics.suspect, at: now)
-    case .alone(let crashes, _):
-      guard let count = crashes[message.id], count >= 2 else { return nil }
-      let text = "took its worker down \(count) times, alone"
-      return disposer.outputs(of: .reject(reason: "crash", message: text), message, in: record, work)
+    case .alone(let strikes, _):
+      let count = strikes[message.id, default: 0]
+      if count >= Strikes.dead {
+        let text = "took its worker down twice, alone"
+        return disposer.outputs(of: .reject(reason: "crash", message: text), message, in: record, work)
+      }
+      guard count == Strikes.hung, state.withLock({ $0.hasHadFirstTry.insert(message.id).inserted }) else { return nil }
+      return disposer.aside(message, .suspect, to: disposer.topics.suspect, at: now)
     case .removed: return disposer.moved(message, at: now)
     }
   }
@@ -473,6 +502,11 @@ public final class StageRunner: Sendable {
       }
     } catch {
       let cancellation = state.withLock { _ in run.cancellation }
+      if case .timeout = cancellation, let item = run.items.first, item.limit != nil {
+        // Its first try is over, and it has heard of that: no attempt is spent.
+        let outputs = disposer.aside(item.message, .suspect, to: disposer.topics.suspect, at: environment.clock.now)
+        return [StageMachine.Ending(.failure(.transient("timeout", "first try alone")), outputs: outputs)]
+      }
       let failure =
         switch cancellation {
         case .timeout: StageError.transient("timeout", "not done within \(DurationText.short(settings.timeout))")
