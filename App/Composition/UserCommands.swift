@@ -37,6 +37,9 @@ enum UserCommands {
         let user = try await MailAdministration(store: store, domains: deployment.topology.domains).addUser(
           arguments.word("ADDRESS") ?? "", password: password, token: arguments.has("token") ? "command line" : nil)
         await store.close()
+        if !user.wasAdded, password != nil {
+          throw MailStoreError(.invalid, "\(user.address) is there already; its password was not changed")
+        }
         if arguments.has("json") {
           Console.out(
             JSONValue.object([

@@ -27,10 +27,12 @@ public struct PipelineAcceptor: MailAcceptor {
   public func accept(_ mail: ReceivedMail) async -> AcceptResult {
     let id = intake.newID()
     let envelope = envelope(mail)
+    let content = Bytes(mail.content)
     do throws(BrokerError) {
       try await intake.accept(
-        id: id, content: Bytes(mail.content), contentType: "message/rfc822", source: source,
-        attributes: envelope.attributes)
+        id: id, content: content, contentType: "message/rfc822", source: source, attributes: envelope.attributes,
+        // Its timeline is found by the name that sender and recipient know, from the first moment on.
+        annotations: [(MailAnnotations.messageID, HeaderSection(content).messageID)])
       return .accepted(id: id.description)
     } catch {
       log.write(

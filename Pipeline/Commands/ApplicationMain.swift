@@ -18,6 +18,7 @@ extension Application {
   /// unblocked, so that SIGTERM would end the process instead of draining it.
   public func main() -> Never {
     ignoreBrokenPipes()
+    umask(0o077)  // what is in mailboxes and topics is nobody else's business
     let words = Array(Swift.CommandLine.arguments.dropFirst())
     // Before any thread starts: what one thread does not block, the process does not.
     if words.first == "child" {

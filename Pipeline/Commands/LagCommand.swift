@@ -84,6 +84,12 @@ struct OperatorSession {
         .unavailable, "there is no data folder \(folder.path)",
         hint: "name the one that the service runs on with --data DIR, or start it with `\(application.name) up`")
     }
+    // Opening a broker makes one where there is none: looking must not.
+    guard topology.broker != .embedded || DataFolder.exists(folder.broker) else {
+      throw ServiceError(
+        .unavailable, "there is nothing of \(application.name) in \(folder.path)",
+        hint: "name the folder that the service runs on with --data DIR, or start it with `\(application.name) up`")
+    }
     broker = try await application.openBroker(topology, folder, SystemClock.shared)
     contentStore = try application.openContentStore(topology, folder)
   }

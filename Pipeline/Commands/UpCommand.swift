@@ -8,7 +8,8 @@ extension Command {
       "up", "Starts everything on this machine: gateways and stages, supervised.",
       discussion: """
         Prints one line of JSON on standard output when everything accepts, with the address of each gateway. Logs go \
-        to standard error. SIGTERM or Ctrl-C drains: nothing that was accepted is lost, at this or at any other end.
+        to standard error. SIGTERM, SIGHUP or Ctrl-C drains: nothing that was accepted is lost, at this or at any \
+        other end.
         """,
       examples: [
         ("mailflow up", "Starts what ./topology.yaml describes."),
@@ -53,6 +54,7 @@ extension Command {
     unlink(deployment.folder.status)
     // Opened once before the children do: a damaged, newer or unreadable store is one clear error.
     let broker = try await application.openBroker(deployment.topology, deployment.folder, SystemClock.shared)
+    if deployment.topology.broker == .embedded { try await refuseOtherNames(deployment.topology, broker) }
     try await broker.create(PipelineService.specifications(deployment.topology))
     await broker.close()
 
@@ -68,6 +70,16 @@ extension Command {
         ]).text)
     }
     return try supervisor.run()
+  }
+
+  /// A folder belongs to one topology: under another name its topics would never be looked at again.
+  private static func refuseOtherNames(_ topology: Topology, _ broker: any Broker) async throws {
+    for topic in try await broker.topics(prefix: "") where !topic.name.hasPrefix("\(topology.name).") {
+      let name = topic.name.prefix { $0 != "." }
+      throw ServiceError(
+        .config, "the data folder holds the topics of `\(name)`, and the topology's name is `\(topology.name)`",
+        hint: "write `name: \(name)`, or choose another folder with --data")
+    }
   }
 
   /// The processes of a part: the sockets in one, the stages in another (which also empties stages that are gone), and

@@ -263,6 +263,18 @@ import Testing
     #expect(bench.start().count == 1)
   }
 
+  /// One message for which alone it is down must not be all that is ever tried.
+  @Test func anotherOneAsksNext() {
+    var bench = Bench { $0.concurrency = 1 }
+    bench.add(bench.item(0), bench.item(1))
+    bench.finish(bench.start()[0], .failure(.dependencyDown("db", "refused")))
+    bench.pass(.milliseconds(500))
+    let probe = bench.start()
+    #expect(numbers(probe) == [1])
+    bench.finish(probe[0])
+    #expect(numbers(bench.start()) == [0])
+  }
+
   /// Work that was taken away says nothing about the dependency: the next one asks again.
   @Test func aProbeThatIsTakenAwayIsNoAnswer() {
     var bench = Bench()

@@ -35,8 +35,13 @@ class BadDays(unittest.TestCase):
         """A child whose supervisor died before the child could ask to die with it; and what holds the folder."""
         with Service() as service:
             service.start()
-            for name, pid in service.children().items():
-                held = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+            for name in ("gateways", "worker"):
+                pid, held = service.children()[name], []
+                for descriptor in os.listdir(f"/proc/{pid}/fd"):
+                    try:
+                        held.append(os.readlink(f"/proc/{pid}/fd/{descriptor}"))
+                    except FileNotFoundError:
+                        pass  # closed meanwhile
                 self.assertIn(os.path.join(service.data, "lock"), held, name)
             self.assertEqual(service.stop(), 0)
             reader, writer = os.pipe()
@@ -49,6 +54,35 @@ class BadDays(unittest.TestCase):
             by_hand = subprocess.run(
                 [service.binary, "child", "worker", "--data", service.data], capture_output=True, text=True, timeout=LIMIT)
             self.assertEqual(by_hand.returncode, 64)
+
+    def test_the_folder_of_another_topology(self):
+        with Service() as service:
+            service.start()
+            self.assertEqual(service.stop(), 0)
+            code, error = self.up(service.data, "--set", "name=other")
+            self.assertEqual(code, 78)
+            self.assertIn("holds the topics of `mail`", error)
+            self.assertIn("write `name: mail`", error)
+
+    def test_looking_makes_nothing(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for words in (["lag"], ["dead", "list"], ["trace", "--all"]):
+                result = subprocess.run(
+                    [BINARY, *words, "--topology", TOPOLOGY, "--data", folder], capture_output=True, text=True, timeout=LIMIT)
+                self.assertEqual(result.returncode, 69, result.stderr)
+                self.assertIn("there is nothing of mailflow in", result.stderr)
+            self.assertEqual(os.listdir(folder), [])
+
+    def test_nobody_else_may_read_the_mail(self):
+        with Service() as service:
+            os.chmod(service.data, 0o755)
+            service.add_user("alice@example.com")
+            service.start()
+            for folder, _, files in os.walk(service.data):
+                for file in files:
+                    path = os.path.join(folder, file)
+                    self.assertEqual(os.stat(path).st_mode & 0o077, 0, path)
+            self.assertEqual(service.stop(), 0)
 
     def test_a_second_up_on_the_same_folder(self):
         with Service() as service:

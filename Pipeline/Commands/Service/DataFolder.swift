@@ -13,6 +13,8 @@ public struct DataFolder: Sendable {
   public var topology: String { "\(path)/run/topology.yaml" }
   /// `--set` of the running service, a line each, and the name of its topology file.
   public var arguments: String { "\(path)/run/arguments" }
+  /// The embedded broker's database.
+  var broker: String { "\(path)/broker.db" }
   /// How the stages are doing: a line each, `FLOW TAB STAGE TAB STATE TAB REASON`.
   public var status: String { "\(path)/run/status" }
   /// The journal of the worker `name`. See `InHandFile`.

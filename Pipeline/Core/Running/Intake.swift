@@ -40,12 +40,13 @@ public struct Intake: Sendable {
   @discardableResult
   public func accept(
     id: MessageID? = nil, content: Bytes, contentType: String, source: String,
-    attributes: [(name: String, value: String)]
+    attributes: [(name: String, value: String)], annotations: [(name: String, value: String?)] = []
   ) async throws(BrokerError) -> MessageID {
     let id = id ?? newID()
     var message = Message(
       id: id, flow: flow.name, source: source, contentType: contentType,
       content: try await carried(content), attributes: attributes, traceParent: TraceParent(random: random))
+    for (name, value) in annotations { message.annotate(name, value) }
     message.note(HistoryEvent(at: clock.now, .accepted, detail: source))
     try await broker.produce([MessageCodec.encode(message, topic: firstTopic)])
     return id

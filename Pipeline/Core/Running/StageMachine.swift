@@ -304,7 +304,13 @@ struct StageMachine {
 
   private mutating func requeue(_ item: Item) {
     item.progress = .waiting
-    if item.lane == .slow { slowReady.pushFront(item) } else { ready.pushFront(item) }
+    // Where order allows, another one asks next: the dependency may be down for this message only.
+    switch (settings.order, item.lane) {
+    case (.none, .slow): slowReady.push(item)
+    case (.none, _): ready.push(item)
+    case (_, .slow): slowReady.pushFront(item)
+    default: ready.pushFront(item)
+    }
   }
 
   private mutating func freeKey(of item: Item) {

@@ -565,7 +565,14 @@ public final class StageRunner: Sendable {
         await somethingIsDone.wait()
         continue
       }
-      guard await settled(prefix.settlement(), consumer) else { return }
+      let settlement = prefix.settlement()
+      guard await settled(settlement, consumer) else { return }
+      for output in settlement.outputs where output.topic == disposer.topics.dead {
+        log.write(
+          .warning, "dead letter", ("id", output.headers[HeaderName.id] ?? ""),
+          ("reason", output.headers[HeaderName.deadReason] ?? ""),
+          ("text", output.headers[HeaderName.deadMessage] ?? ""))
+      }
       fetchMayGoOn.raise()
       pullersWanted.raise()
     }
