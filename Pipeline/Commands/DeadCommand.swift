@@ -20,11 +20,25 @@ extension Command {
     filter.reason = arguments.value("reason")
     if let word = arguments.word("ID") {
       guard let id = MessageID(word) else {
-        throw ServiceError(.usage, "`\(word)` is no message id", hint: "`dead list` shows the ids")
+        throw ServiceError(.usage, "`\(word)` is no message id", hint: "`mailflow dead list` shows the ids")
       }
       filter.id = id
     }
     return filter
+  }
+
+  /// A stage that has no dead-letter topic is a slip of the pen, and not an empty answer.
+  private static func check(_ filter: DeadLetters.Filter, _ session: OperatorSession) async throws {
+    guard let wanted = filter.stage else { return }
+    let names = try await session.broker.topics(prefix: "\(session.topology.name).").compactMap { topic in
+      topic.name.hasSuffix(".dead") ? String(topic.name.dropFirst(session.topology.name.count + 1).dropLast(5)) : nil
+    }
+    let known = names + names.compactMap { $0.split(separator: ".").last.map(String.init) }
+    guard !known.contains(wanted) else { return }
+    let nearest = Suggestion.nearest(to: wanted, among: known)
+    throw ServiceError(
+      .usage, "there is no stage `\(wanted)`",
+      hint: nearest.map { "did you mean `\($0)`?" } ?? "there are \(names.joined(separator: ", "))")
   }
 
   private static func deadList(_ application: Application) -> Command {
@@ -36,6 +50,7 @@ extension Command {
     ) { arguments in
       let session = try await OperatorSession(arguments, application)
       let limit = try arguments.int("limit", in: 1...1_000_000) ?? 1000
+      try await check(try filter(arguments), session)
       let letters = try await DeadLetters(
         session.topology, broker: session.broker, clock: SystemClock.shared, contentStore: session.contentStore
       ).list(try filter(arguments), limit: limit)
@@ -154,6 +169,7 @@ extension Command {
       throw ServiceError(.usage, "which letters?", hint: "name an ID, --stage, --reason, or --all")
     }
     let session = try await OperatorSession(arguments, application)
+    try await check(filter, session)
     let letters = DeadLetters(
       session.topology, broker: session.broker, clock: SystemClock.shared, contentStore: session.contentStore)
     let count: Int
@@ -163,6 +179,7 @@ extension Command {
       count = try await letters.perform(action, filter, instance: "dead-\(getpid())")
     }
     await session.broker.close()
+    if count == 0, let id = filter.id { throw ServiceError(.dataError, "no dead letter \(id)") }
     Console.out("\(count) \(arguments.has("dry-run") ? "would be \(word)" : word)")
     return .ok
   }

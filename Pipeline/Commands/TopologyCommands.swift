@@ -116,11 +116,15 @@ extension Command {
         let help = entry.options.help
         if !help.isEmpty { Console.out(help) }
       }
+      Console.out("every stage, and `defaults`")
+      Console.out(TopologySchema.stageHelp)
       for gateway in vocabulary.gateways {
         Console.out("\(gateway.name) (gateway)  \(gateway.summary)")
         let help = gateway.schema.help
         if !help.isEmpty { Console.out(help) }
       }
+      let sections = vocabulary.sections.help
+      if !sections.isEmpty { Console.out("the topology itself\n\(sections)") }
       return .ok
     }
   }

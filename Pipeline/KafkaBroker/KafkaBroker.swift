@@ -58,7 +58,9 @@ public final class KafkaBroker: Broker {
     let broker = KafkaBroker(options)
     do { try await broker.ask { questions throws(BrokerError) in try questions.ping() } } catch {
       await broker.close()
-      throw error
+      guard error.kind == .unavailable, error.hint == nil else { throw error }
+      throw BrokerError(
+        error.kind, error.message, hint: "is Kafka running at \(options.servers), and may this machine reach it?")
     }
     return broker
   }

@@ -37,6 +37,12 @@ class CommandTests(unittest.TestCase):
             self.assertEqual(by_message_id["id"], id)
 
             self.assertEqual(json.loads(service.command("dead", "list", "--json").stdout), {"groups": [], "records": []})
+            misspelt = service.command("dead", "replay", "--stage", "stor")
+            self.assertEqual((misspelt.returncode, "did you mean `store`?" in misspelt.stderr), (64, True), misspelt.stderr)
+            self.assertEqual(service.command("dead", "discard", id).returncode, 65)
+            options = subprocess.run([BINARY, "stages"], capture_output=True, text=True, timeout=LIMIT).stdout
+            for option in ("slow-budget", "max-hops", "max-recipients", "postmaster"):
+                self.assertIn(option, options)
             self.assertEqual(json.loads(service.command("check", "--connect", "--json").stdout)["ok"], True)
             self.assertIn("validate", service.command("graph", "--format", "mermaid").stdout)
 

@@ -1,5 +1,8 @@
 /// The JSON Schema (2020-12) of a topology file, for editors.
 public enum TopologySchema {
+  /// What every stage takes, whatever it does: a line an option.
+  public static var stageHelp: String { StageSettingsReader.schema.help }
+
   /// The schema for the words of `vocabulary`.
   public static func json(_ vocabulary: Vocabulary) -> JSONValue {
     let common = StageSettingsReader.schema.options
