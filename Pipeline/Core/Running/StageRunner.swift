@@ -9,74 +9,9 @@ import Synchronization
 /// Four kinds of child tasks share one `StageMachine`: one fetches, one settles, one watches the time, and pullers work.
 /// Pullers run on the executor for stages, so that a stage that blocks its thread does not stop the other three.
 public final class StageRunner: Sendable {
-  /// What a runner needs beside its stage.
-  public struct Environment: Sendable {
-    /// Where topics live.
-    public var broker: any Broker
-    /// The time.
-    public var clock: any PipelineClock
-    /// Where to log to.
-    public var log: Log
-    /// Where to count.
-    public var metrics: Metrics
-    /// Where large content is kept.
-    public var contentStore: (any ContentStore)?
-    /// Where stages run; nil: where the runner does.
-    public var stageExecutor: (any TaskExecutor)?
-    /// Notes what is in hand, for the case that this process dies.
-    public var journal: (any InHandJournal)?
-    /// This process's name among the members of each group; the same after a restart.
-    public var instance: String
-    /// Where the ids of spans come from.
-    public var random: any RandomSource = SystemRandom()
-    /// Told whenever the state of the stage changes.
-    public var stateChanged: @Sendable (StageName, StageState) -> Void
-
-    /// What a runner needs.
-    public init(
-      broker: any Broker, clock: any PipelineClock, log: Log, metrics: Metrics = Metrics(),
-      contentStore: (any ContentStore)? = nil, stageExecutor: (any TaskExecutor)? = nil,
-      journal: (any InHandJournal)? = nil, instance: String,
-      stateChanged: @escaping @Sendable (StageName, StageState) -> Void = { _, _ in }
-    ) {
-      self.broker = broker
-      self.clock = clock
-      self.log = log
-      self.metrics = metrics
-      self.contentStore = contentStore
-      self.stageExecutor = stageExecutor
-      self.journal = journal
-      self.instance = instance
-      self.stateChanged = stateChanged
-    }
-  }
-
-  /// How a stage is fed.
-  public enum Mode: Sendable {
-    /// The work, slow and retry topics. Messages of `suspects` are put aside, untouched, to be tried alone.
-    case normal(suspects: Set<MessageID>)
-    /// The topic of suspects: one message at a time, and nothing else in this process meanwhile. `strikes` says what each
-    /// has done before; see `Strikes`.
-    case alone(strikes: [MessageID: Int], gate: Gate)
-    /// A stage that is not in its flow any more: what waits in its topics goes to where it belongs.
-    case removed
-  }
-
-  /// What is held against a suspect. Most are innocent, and must not wait for those that hang: the first try is short,
-  /// and who does not end within it goes to the end of the line.
-  public enum Strikes {
-    /// It did not end within the short first try, and took its process with it.
-    public static let hung = 1
-    /// It took its process down, or ran past the stage's whole time and took it with it.
-    public static let crashed = 2
-    /// It did so twice: a dead letter.
-    public static let dead = 3
-  }
-  /// The short first try of a suspect.
-  private static let firstTry = Duration.milliseconds(500)
-
   private let stage: AnyStage
   private let disposer: Disposer
+  private let reception: Reception
   private let settings: Topology.StageSettings
   private let readsContent: Bool
   private let leftovers: [String]
@@ -88,9 +23,6 @@ public final class StageRunner: Sendable {
 
   private struct State {
     var machine: StageMachine
-    var suspects: Set<MessageID>
-    /// Suspects that have had their short first try, or need none.
-    var hasHadFirstTry: Set<MessageID> = []
     var published = StageState.starting
     /// When time is looked at next.
     var watchedUntil = Timestamp.distantPast
@@ -122,19 +54,16 @@ public final class StageRunner: Sendable {
     var isRemoved = false
     if case .removed = mode { isRemoved = true }
     disposer = Disposer(topology: topology, flow: flow, stage: settings, isRemoved: isRemoved)
+    reception = Reception(disposer, mode, timeout: settings.timeout, environment)
     log = environment.log.with(("flow", flow), ("stage", settings.name))
     context = StageContext(
       stage: disposer.name, clock: environment.clock, deadline: Timestamp(microseconds: 0), log: log,
       metrics: environment.metrics, random: environment.random)
     var effective = settings
-    var suspects: Set<MessageID> = []
-    switch mode {
-    case .alone:
+    if case .alone = mode {
       effective.concurrency = 1
       effective.order = .none
       effective.slowAfter = settings.timeout + .seconds(1)
-    case .normal(let set): suspects = set
-    case .removed: break
     }
     var limit: Int?
     if case .batch(_, let most) = stage { limit = max(1, most) }
@@ -142,8 +71,7 @@ public final class StageRunner: Sendable {
     let prefetch = if case .alone = mode { 1 } else { max(512, 4 * settings.concurrency, 4 * (limit ?? 1)) }
     state = Mutex(
       State(
-        machine: StageMachine(settings: effective, disposer: disposer, batchLimit: limit, prefetch: prefetch),
-        suspects: suspects))
+        machine: StageMachine(settings: effective, disposer: disposer, batchLimit: limit, prefetch: prefetch)))
   }
 
   // MARK: Life
@@ -305,97 +233,21 @@ public final class StageRunner: Sendable {
 
   private func take(_ records: [Record], _ consumer: any Consumer) async {
     let now = environment.clock.now
-    var blocked: [TopicPartition] = []
-    var items: [(item: StageMachine.Item, done: [OutgoingRecord]?)] = []
-    items.reserveCapacity(records.count)
-    let hasSuspects = state.withLock { !$0.suspects.isEmpty }
-    for record in records where blocked.isEmpty || !blocked.contains(record.topicPartition) {
-      switch decode(record, at: now, hasSuspects: hasSuspects) {
-      case .item(let item, let done): items.append((item, done))
-      case .newer(let version):
-        blocked.append(record.topicPartition)
-        log.write(
-          .error, "a record of a newer version stops its partition; start a newer build",
-          ("partition", "\(record.topicPartition)"), ("offset", "\(record.offset)"), ("version", "\(version)"))
-      }
+    let received = reception.take(records, at: now)
+    for (record, version) in received.newer {
+      log.write(
+        .error, "a record of a newer version stops its partition; start a newer build",
+        ("partition", "\(record.topicPartition)"), ("offset", "\(record.offset)"), ("version", "\(version)"))
     }
     let (changes, isWatchedTooLate) = state.withLock { state in
-      state.machine.add(items, at: now)
+      state.machine.add(received.items, at: now)
       return (state.machine.pauseChanges(), state.isWatchedTooLate)
     }
-    try? await consumer.pause(changes.pause + blocked)
+    try? await consumer.pause(changes.pause + received.newer.map(\.record.topicPartition))
     try? await consumer.resume(changes.resume)
-    if items.contains(where: { $0.done != nil }) { somethingIsDone.raise() }
+    if received.items.contains(where: { $0.done != nil }) { somethingIsDone.raise() }
     pullersWanted.raise()
     if isWatchedTooLate { timeMatters.raise() }
-  }
-
-  private enum Decoded {
-    case item(StageMachine.Item, done: [OutgoingRecord]?)
-    case newer(Int)
-  }
-
-  private func decode(_ record: Record, at now: Timestamp, hasSuspects: Bool) -> Decoded {
-    let message: Message
-    do { message = try MessageCodec.decode(record, store: environment.contentStore) } catch {
-      switch error {
-      case .newerVersion(let version): return .newer(version)
-      case .malformed(let reason):
-        let placeholder = Message(
-          id: MessageID(at: now, random: SystemRandom()), key: record.key, content: Content(.record(record)),
-          headers: Headers())
-        let item = StageMachine.Item(record: record, message: placeholder, lane: .work)
-        return .item(item, done: [disposer.malformed(record, reason: reason, at: now)])
-      }
-    }
-    let lane: StageMachine.Lane =
-      switch record.topicPartition.topic {
-      case disposer.topics.slow: .slow
-      case disposer.topics.work, disposer.topics.suspect: .work
-      default: .retry
-      }
-    let done = placed(message, record, at: now, hasSuspects: hasSuspects)
-    let item = StageMachine.Item(
-      record: record, message: message, lane: lane, limit: done == nil ? firstTry(of: message) : nil)
-    return .item(item, done: done)
-  }
-
-  /// How long a suspect's first try may take; nil for what is no suspect, or has had it.
-  private func firstTry(of message: Message) -> Duration? {
-    guard case .alone(let strikes, _) = mode, strikes[message.id, default: 0] == 0 else { return nil }
-    let isFirst = state.withLock { $0.hasHadFirstTry.insert(message.id).inserted }
-    return isFirst && Self.firstTry < settings.timeout ? Self.firstTry : nil
-  }
-
-  /// The records of a message that this stage does not work on; nil: it does.
-  private func placed(
-    _ message: Message, _ record: Record, at now: Timestamp, hasSuspects: Bool
-  ) -> [OutgoingRecord]? {
-    let work = Disposer.Work(started: now, ended: now, queued: record.timestamp)
-    switch disposer.router.place(message, at: name.stage) {
-    case .move: return disposer.moved(message, at: now)
-    case .needs(let missing):
-      let text = "\(name.stage) needs \(missing), which the message has not passed"
-      return disposer.outputs(of: .reject(reason: "needs.\(missing)", message: text), message, in: record, work)
-    case .noFlow:
-      let text = "flow \(message.flow) is not in the topology"
-      return disposer.outputs(of: .reject(reason: "flow.unknown", message: text), message, in: record, work)
-    case .process: break
-    }
-    switch mode {
-    case .normal:
-      guard hasSuspects, state.withLock({ $0.suspects.remove(message.id) }) != nil else { return nil }
-      return disposer.aside(message, .suspect, to: disposer.topics.suspect, at: now)
-    case .alone(let strikes, _):
-      let count = strikes[message.id, default: 0]
-      if count >= Strikes.dead {
-        let text = "took its worker down twice, alone"
-        return disposer.outputs(of: .reject(reason: "crash", message: text), message, in: record, work)
-      }
-      guard count == Strikes.hung, state.withLock({ $0.hasHadFirstTry.insert(message.id).inserted }) else { return nil }
-      return disposer.aside(message, .suspect, to: disposer.topics.suspect, at: now)
-    case .removed: return disposer.moved(message, at: now)
-    }
   }
 
   private func giveUp(
