@@ -82,7 +82,4 @@ public final class ManualClock: PipelineClock {
     sleeper?.continuation.resume()
     return sleeper != nil
   }
-
-  /// Forgets every sleeper: what a crash does.
-  public func dropAll() { state.withLock { $0.sleepers.removeAll() } }
 }

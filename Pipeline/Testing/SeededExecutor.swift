@@ -88,11 +88,6 @@ public final class SeededExecutor: TaskExecutor {
     return strays == 0
   }
 
-  /// Forgets every ready job: what a crash does.
-  ///
-  /// The tasks they belong to are never resumed, and their memory is never freed.
-  public func dropAll() { state.withLock { $0.jobs.removeAll() } }
-
   /// Jobs that came from another thread: something of the code escapes, and runs do not repeat.
   public var strays: Int { state.withLock { $0.strays } }
   /// Jobs run so far.

@@ -52,9 +52,6 @@ public final class ConsumerClient {
     return client.events.rebalances.isEmpty ? nil : client.events.rebalances.removeFirst()
   }
 
-  /// Whether rebalances name only what changes.
-  public var isIncremental: Bool { String(cString: rd_kafka_rebalance_protocol(client.raw)) == "COOPERATIVE" }
-
   /// Begins to fetch at the offsets given. Answers an assignment, whole or incremental as the group's protocol has it.
   public func assign(_ partitions: [PartitionOffset], incrementally: Bool) throws(KafkaError) {
     try PartitionList.with(partitions) { list throws(KafkaError) in
