@@ -77,9 +77,6 @@ public struct ValidateStage: Stage {
         message: "\(hops) Received header fields, \(options.maximumHops) are allowed (max-hops): a mail loop?")
     }
     if let problem = options.check.problem(header) { return .reject(reason: problem.reason, message: problem.message) }
-    var message = message
-    // So that its timeline is found by the name that sender and recipient know it by.
-    message.annotate(MailAnnotations.messageID, header.messageID)
     return try await checkRecipients(of: message)
   }
 

@@ -31,7 +31,7 @@ import Testing
     talk.greet()
     talk.send("MAIL FROM:\(from) BODY=8BITMIME\r\n")
     for recipient in recipients.split(separator: " ") { talk.send("RCPT TO:<\(recipient)>\r\n") }
-    talk.send("DATA\r\nSubject: \u{e9}\r\n\r\n..x\r\n.\r\n")
+    talk.send("DATA\r\nMessage-ID: <m1@x>\r\nSubject: \u{e9}\r\n\r\n..x\r\n.\r\n")
     return talk
   }
 
@@ -58,7 +58,8 @@ import Testing
           sender: EmailAddress("a@example.org"), recipients: [EmailAddress("b@example.com")].compactMap { $0 },
           helo: "client.example.org", remoteAddress: "192.0.2.1", protocolName: "ESMTP", isEightBit: true,
           receivedBy: "mx.example.com"))
-    #expect(try await message.content.load().text == "Subject: \u{e9}\r\n\r\n.x\r\n")
+    #expect(message.annotation(MailAnnotations.messageID) == "m1@x")
+    #expect(try await message.content.load().text == "Message-ID: <m1@x>\r\nSubject: \u{e9}\r\n\r\n.x\r\n")
   }
 
   @Test(arguments: [
