@@ -52,7 +52,17 @@ private final class Counts: Sendable {
 }
 
 @Suite struct LogPipelineTests {
-  @Test func linesFlowThroughAPipelineOfTheirOwn() async throws {
+  @Test func linesFlowThroughAPipelineOfTheirOwn() throws {
+    let clock = ManualClock()
+    let failure = Mutex<String?>(nil)
+    let hasEnded = SeededExecutor(seed: 1).run(clock) {
+      do { try await linesFlow(clock) } catch { failure.withLock { $0 = "\(error)" } }
+    }
+    #expect(hasEnded)
+    #expect(failure.withLock { $0 } == nil)
+  }
+
+  private func linesFlow(_ clock: ManualClock) async throws {
     let counts = Counts()
     var registry = StageRegistry()
     registry.register("parse", "Reads the level.", options: NoOptions.self) { _, _ in .one(ParseStage()) }
@@ -79,7 +89,6 @@ private final class Counts: Sendable {
       vocabulary: Vocabulary(
         stages: registry,
         gateways: [.init("files", "Reads files.", isSource: true, schema: OptionSchema([]))]))
-    let clock = SystemClock.shared
     let broker = try EmbeddedBroker.inMemory(clock: clock)
     let service = try await PipelineService(
       topology, stages: registry, dataFolder: "", random: SystemRandom(),
