@@ -75,7 +75,8 @@ struct FaultTests {
     try await broker.produce(
       values.map { OutgoingRecord(topic: name, key: .empty, headers: Headers(), value: .bytes(Bytes($0))) })
 
-    // Thawed from a task of its own: longer frozen than the settlement's patience.
+    // When in the settlement the broker freezes is the argument; nothing tells of that moment. Thawed from a task of its
+    // own: longer frozen than the settlement's patience.
     defer { kill(process, SIGCONT) }
     let kinds = try await passAll(from: name, to: target, broker) {
       try? await SystemClock.shared.sleep(for: .milliseconds(milliseconds))

@@ -357,6 +357,7 @@ import Testing
     try await withServer(handler: handler) { loop, server in
       let client = try await Connection.connect(to: server.address, on: loop)
       defer { client.close() }
+      // Spread over what the other task writes.
       for _ in 0..<50 {
         try await client.write("wake up")
         try await client.flush()

@@ -73,7 +73,7 @@ import Testing
       loop.stop()
     }
     _ = await ended.next()
-    for _ in 0..<5000 where gone != nil { usleep(1000) }
+    for _ in 0..<5000 where gone != nil { usleep(1000) }  // its thread ends by itself; the limit is for failures
     #expect(gone == nil)
   }
 
@@ -90,7 +90,7 @@ import Testing
       }
     }
     _ = await ended.next()
-    for _ in 0..<5000 where gone != nil { usleep(1000) }
+    for _ in 0..<5000 where gone != nil { usleep(1000) }  // its thread ends by itself; the limit is for failures
     #expect(gone == nil)
   }
 }

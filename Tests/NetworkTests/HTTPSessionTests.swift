@@ -112,7 +112,7 @@ import Testing
       let refused = try await answers(get, loop, server)
       #expect(refused.hasPrefix("HTTP/1.1 429 Too Many Requests\r\n"))
       first.close()
-      while server.connections != 0 { try await loop.sleep(for: .milliseconds(1)) }
+      try await eventually("the place is free", on: loop) { server.connections == 0 }
       let last = try await answers("GET /a HTTP/1.0\r\n\r\n", loop, server)
       #expect(last.hasPrefix("HTTP/1.1 200 "))
     }
@@ -126,8 +126,8 @@ import Testing
       defer { client.close() }
       try await client.write("GET /large HTTP/1.1\r\nHost: x\r\n\r\nGET /a HT")
       try await client.flush()
-      while server.connections == 0 { await Task.yield() }
-      while server.connections != 0 { try await loop.sleep(for: .milliseconds(5)) }
+      try await eventually("it is served", on: loop) { server.connections != 0 }
+      try await eventually("it is given up", on: loop) { server.connections == 0 }
       #expect(!(try await client.readAll()).contains("408"))  // nothing in the middle of an answer
     }
   }

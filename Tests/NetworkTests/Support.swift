@@ -31,6 +31,14 @@ func withServer(
   }
 }
 
+/// Asks again and again, on the loop; the limit is for failures only.
+func eventually(
+  _ what: String, on loop: EventLoop, sourceLocation: SourceLocation = #_sourceLocation, _ condition: () -> Bool
+) async throws {
+  for _ in 0..<10_000 where !condition() { try await loop.sleep(for: .milliseconds(1)) }
+  #expect(condition(), "\(what): not within 10 s", sourceLocation: sourceLocation)
+}
+
 extension SocketAddress {
   static var freePort: SocketAddress {
     get throws { try SocketAddress(parsing: "127.0.0.1:0") }
