@@ -65,22 +65,30 @@ public struct DeadLetters: Sendable {
   /// The letters that wait, by stage and in order, at most `limit`.
   public func list(_ filter: Filter = Filter(), limit: Int = 1000) async throws(BrokerError) -> [Letter] {
     var letters: [Letter] = []
-    for topic in try await topics() {
-      let committed = try await broker.committed(group: Self.group(topic.name), in: [topic.name])
-      for marks in try await broker.watermarks(topic.topicPartitions) {
-        var next = max(committed[marks.topicPartition] ?? marks.first, marks.first)
-        while letters.count < limit, next < marks.end {
-          let records = try await broker.read(marks.topicPartition, from: next, limit: 500)
-          guard let last = records.last else { break }
-          next = last.offset + 1
-          for record in records {
-            let letter = try letter(record)
-            if filter.matches(letter) { letters.append(letter) }
-          }
-        }
+    for topic in try await topics() where letters.count < limit {
+      try await visit(topic) { record throws(BrokerError) in
+        let letter = try letter(record)
+        if filter.matches(letter) { letters.append(letter) }
+        return letters.count < limit
       }
     }
-    return Array(letters.prefix(limit))
+    return letters
+  }
+
+  /// Every record of `topic` that waits, partition by partition, until `body` has seen enough.
+  private func visit(
+    _ topic: TopicDescription, _ body: (Record) throws(BrokerError) -> Bool
+  ) async throws(BrokerError) {
+    let committed = try await broker.committed(group: Self.group(topic.name), in: [topic.name])
+    for marks in try await broker.watermarks(topic.topicPartitions) {
+      var next = max(committed[marks.topicPartition] ?? marks.first, marks.first)
+      while next < marks.end {
+        let records = try await broker.read(marks.topicPartition, from: next, limit: 500)
+        guard let last = records.last else { break }
+        next = last.offset + 1
+        for record in records where try !body(record) { return }
+      }
+    }
   }
 
   /// What is to be done with a letter.
@@ -97,24 +105,14 @@ public struct DeadLetters: Sendable {
   public func perform(_ action: Action, _ filter: Filter, instance: String) async throws(BrokerError) -> Int {
     var count = 0
     for topic in try await topics() {
-      guard try await hasMatch(topic, filter) else { continue }
-      count += try await perform(action, filter, topic, instance)
+      var hasMatch = false
+      try await visit(topic) { record throws(BrokerError) in
+        hasMatch = filter.matches(try letter(record))
+        return !hasMatch
+      }
+      if hasMatch { count += try await perform(action, filter, topic, instance) }
     }
     return count
-  }
-
-  private func hasMatch(_ topic: TopicDescription, _ filter: Filter) async throws(BrokerError) -> Bool {
-    let committed = try await broker.committed(group: Self.group(topic.name), in: [topic.name])
-    for marks in try await broker.watermarks(topic.topicPartitions) {
-      var next = max(committed[marks.topicPartition] ?? marks.first, marks.first)
-      while next < marks.end {
-        let records = try await broker.read(marks.topicPartition, from: next, limit: 500)
-        guard let last = records.last else { break }
-        next = last.offset + 1
-        for record in records where filter.matches(try letter(record)) { return true }
-      }
-    }
-    return false
   }
 
   private func perform(
@@ -135,11 +133,12 @@ public struct DeadLetters: Sendable {
   private func perform(
     _ action: Action, _ filter: Filter, _ topic: TopicDescription, _ consumer: any Consumer
   ) async throws(BrokerError) -> Int {
-    // Up to where the topic ends now: what is put behind must not come round again.
+    // Up to the last letter that is there now: what is put behind must not come round again. (The end of a partition
+    // would not do: behind the last record there may be nothing but the marker of a transaction.)
     var ends: [TopicPartition: Int64] = [:]
-    let committed = try await broker.committed(group: Self.group(topic.name), in: [topic.name])
-    for marks in try await broker.watermarks(topic.topicPartitions) {
-      if marks.end > (committed[marks.topicPartition] ?? marks.first) { ends[marks.topicPartition] = marks.end }
+    try await visit(topic) { record throws(BrokerError) in
+      ends[record.topicPartition] = record.offset + 1
+      return true
     }
     var count = 0
     while !ends.isEmpty {
