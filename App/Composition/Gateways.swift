@@ -28,7 +28,7 @@ enum Gateways {
     _ gateway: Topology.Gateway, _ context: GatewayContext, _ stores: Stores, _ loop: EventLoop
   ) throws -> SMTPGateway {
     let options = try SMTPGatewayOptions(gateway.options)
-    let hostname = options.hostname ?? machineName()
+    let hostname = options.hostname ?? domainOfThisMachine()
     guard
       let intake = Intake(
         source: gateway.name, topology: context.topology, broker: context.broker, clock: context.clock,
@@ -57,10 +57,8 @@ enum Gateways {
   }
 
   /// The machine's name as a domain; an address literal if it has none.
-  private static func machineName() -> String {
-    var buffer = [CChar](repeating: 0, count: 256)
-    gethostname(&buffer, buffer.count - 1)
-    let name = String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+  private static func domainOfThisMachine() -> String {
+    let name = machineName()
     return name.isEmpty
       || name.utf8.contains(where: {
         !($0 == 45 || $0 == 46 || (48...57).contains($0) || (65...90).contains($0) || (97...122).contains($0))

@@ -38,8 +38,12 @@ public enum Mailflow {
     return Vocabulary(
       stages: registry(stores),
       gateways: [
-        .init("smtp", "Takes mail from other servers by SMTP.", isSource: true, schema: SMTPGatewayOptions.schema),
-        .init("web", "REST for people with a mailbox; health.", isSource: false, schema: WebGatewayOptions.schema),
+        .init(
+          "smtp", "Takes mail from other servers by SMTP.", isSource: true, schema: SMTPGatewayOptions.schema,
+          needsDataFolder: true),
+        .init(
+          "web", "REST for people with a mailbox; health.", isSource: false, schema: WebGatewayOptions.schema,
+          needsDataFolder: true),
       ],
       sections: OptionSchema([
         Option("domains", .list, default: .list([]), "domains whose mail is ours"),

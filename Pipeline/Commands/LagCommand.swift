@@ -12,7 +12,7 @@ extension Command {
       ],
       options: Deployment.options + [
         .flag("watch", "Shows it again every second."), .flag("all", "Also topics in which nothing waits or moves."),
-        .flag("json", "Prints JSON."),
+        .flag("members", "Also who has which partitions of each stage."), .flag("json", "Prints JSON."),
       ]
     ) { arguments in
       let session = try await OperatorSession(arguments, application)
@@ -26,6 +26,7 @@ extension Command {
         } else {
           if arguments.has("watch"), Console.isTerminal { Console.out("\u{1B}[H\u{1B}[2J") }
           Console.out(table(report, all: arguments.has("all")))
+          if arguments.has("members") { Console.out("\n" + members(report)) }
         }
         before = report
       } while arguments.has("watch")
@@ -45,9 +46,40 @@ extension Command {
         .init("records", .int(Int(row.records))), .init("oldestAgeSeconds", seconds(row.oldest)),
         .init("inPerSecond", row.rates.map { .number($0.into) } ?? .null),
         .init("outPerSecond", row.rates.map { .number($0.out) } ?? .null), .init("drainSeconds", seconds(row.drain)),
+        .init(
+          "members",
+          .array(
+            row.members.map { member in
+              .object([
+                .init("name", .string(member.name)), .init("partitions", .array(member.partitions.map { .int($0) })),
+              ])
+            })),
       ])
     }
     return .object([.init("topics", .array(topics))])
+  }
+
+  private static func members(_ report: LagReport) -> String {
+    var rows = [["STAGE", "MEMBER", "PARTITIONS"]]
+    for row in report.rows where row.kind == .ready {
+      for member in row.members { rows.append([row.stage.description, member.name, ranges(member.partitions)]) }
+      if row.members.isEmpty { rows.append([row.stage.description, "nobody", ""]) }
+    }
+    return Console.table(rows)
+  }
+
+  /// `0-3 7` of 0, 1, 2, 3 and 7.
+  private static func ranges(_ numbers: [Int]) -> String {
+    var ranges: [ClosedRange<Int>] = []
+    for number in numbers {
+      if let last = ranges.last, last.upperBound + 1 == number {
+        ranges[ranges.count - 1] = last.lowerBound...number
+      } else {
+        ranges.append(number...number)
+      }
+    }
+    return ranges.map { $0.count == 1 ? "\($0.lowerBound)" : "\($0.lowerBound)-\($0.upperBound)" }
+      .joined(separator: " ")
   }
 
   private static func table(_ report: LagReport, all: Bool) -> String {

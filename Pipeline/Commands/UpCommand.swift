@@ -31,14 +31,16 @@ extension Command {
       examples: [
         ("mailflow run --gateways all", "Accepts mail while the stages rest: it waits in the first topic."),
         ("mailflow run --gateways web --stages inbound.store", "Empties one stage's topic, with readers served."),
+        ("mailflow run --node scan", "What the topology's `nodes` says of `scan`: on as many machines as you like."),
       ],
       options: DeploymentPart.options + Deployment.options + [
         .flag("json", "Prints nothing but JSON on standard output (as always).")
       ]
     ) { arguments in
-      guard arguments.has("stages") || arguments.has("gateways") else {
+      guard arguments.has("stages") || arguments.has("gateways") || arguments.has("node") else {
         throw ServiceError(
-          .usage, "run needs --stages, --gateways or both", hint: "`\(application.name) up` runs everything")
+          .usage, "run needs --stages, --gateways, both of them, or --node",
+          hint: "`\(application.name) up` runs everything")
       }
       return try await supervise(arguments, application)
     }
@@ -55,6 +57,7 @@ extension Command {
     // Opened once before the children do: a damaged, newer or unreadable store is one clear error.
     let broker = try await application.openBroker(deployment.topology, deployment.folder, SystemClock.shared)
     if deployment.topology.broker == .embedded { try await refuseOtherNames(deployment.topology, broker) }
+    try await takePart(part, of: deployment, application, broker)
     try await broker.create(PipelineService.specifications(deployment.topology))
     await broker.close()
 
@@ -70,6 +73,22 @@ extension Command {
         ]).text)
     }
     return try supervisor.run()
+  }
+
+  /// Compares the topology with what other nodes run, and the part with where the data folder is.
+  private static func takePart(
+    _ part: DeploymentPart, of deployment: Deployment, _ application: Application, _ broker: any Broker
+  ) async throws {
+    let node = Topology.Node(name: "", gateways: part.gateways.map(\.name), stages: part.stages)
+    let bound = deployment.topology.partsThatNeedTheFolder(of: node, application.vocabulary)
+    do {
+      let log = TopologyLog(deployment.topology, broker: broker)
+      let epoch = try await log.join(as: try deployment.folder.node(), needsFolder: !bound.isEmpty)
+      ServiceLog.log(process: "supervisor").write(.info, "taking part", ("epoch", "\(epoch)"))
+    } catch let refusal as TopologyLog.Refusal {
+      await broker.close()
+      throw ServiceError(.config, refusal.message, hint: refusal.hint)
+    }
   }
 
   /// A folder belongs to one topology: under another name its topics would never be looked at again.

@@ -50,7 +50,9 @@ public struct StoreStage: BatchStage {
 
   /// Adds the stage under the name `store`.
   public static func register(in registry: inout StageRegistry, store: MailStore, directory: MailDirectory) {
-    registry.register("store", "Puts messages into mailboxes.", options: Options.self) { options, _ in
+    registry.register(
+      "store", "Puts messages into mailboxes.", options: Options.self, needsDataFolder: { _ in true }
+    ) { options, _ in
       .batch(StoreStage(options, store: store, directory: directory), limit: batchLimit)
     }
   }

@@ -57,9 +57,10 @@ public struct ValidateStage: Stage {
 
   /// Adds the stage under the name `validate`.
   public static func register(in registry: inout StageRegistry, directory: MailDirectory) {
-    registry.register("validate", "Checks size, header syntax, loops and recipients.", options: Options.self) {
-      options, _ in .one(ValidateStage(options, directory: directory))
-    }
+    registry.register(
+      "validate", "Checks size, header syntax, loops and recipients.", options: Options.self,
+      needsDataFolder: { $0.checksRecipients }
+    ) { options, _ in .one(ValidateStage(options, directory: directory)) }
   }
 
   /// See `Stage`.

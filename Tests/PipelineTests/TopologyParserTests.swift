@@ -27,8 +27,8 @@ import Testing
           "smtp", "In.", isSource: true,
           schema: OptionSchema([
             Option("listen", .address, default: .text("127.0.0.1:25"), "Where")
-          ])),
-        .init("web", "Out.", isSource: false, schema: OptionSchema([])),
+          ]), needsDataFolder: true),
+        .init("web", "Out.", isSource: false, schema: OptionSchema([]), needsDataFolder: true),
       ],
       sections: OptionSchema([Option("domains", .list, default: .list([]), "Ours")]))
   }
@@ -201,4 +201,32 @@ import Testing
   }
   @Test(arguments: ["", "5", "s", "-1s", "1.5s", "1 s", "99999999999999999999d", "1w"])
   func noDurations(_ text: String) { #expect(DurationText.parse(text) == nil) }
+
+  // MARK: Nodes
+
+  private func spread(_ nodes: String) -> String {
+    good.replacing("broker: embedded", with: "broker: kafka://a:1") + "\nnodes: \(nodes)\n"
+  }
+
+  @Test func nodesSayWhatRunsWhere() throws {
+    let topology = try parse(
+      spread("{box: {gateways: all, stages: [store]}, scan: {stages: [inbound.validate, virus-scan]}}"))
+    #expect(topology.nodes.map(\.name) == ["box", "scan"])
+    #expect(topology.nodes[0].gateways == ["smtp", "web"] && topology.nodes[0].stages.map(\.stage) == ["store"])
+    #expect(topology.nodes[1].stages.map(\.stage) == ["validate", "virus-scan"])
+  }
+
+  @Test(
+    arguments: [
+      ("[box]", "`nodes` has to be a mapping"),
+      ("{box: {gateways: all, stages: [store, validate]}}", "no node runs stage `inbound.virus-scan`"),
+      ("{box: {gateways: [smpt, web], stages: all}}", "the topology has no gateway `smpt`"),
+      ("{box: {gateway: all, stages: all}}", "node `box` has no key `gateway`"),
+      ("{Box: {gateways: all, stages: all}}", "the name of a node takes"),
+      ("{a: {gateways: [smtp], stages: all}, b: {gateways: [web]}}", "a data folder is on one machine"),
+    ])
+  func nodesThatCannotBe(_ nodes: String, _ mistake: String) {
+    let mistakes = mistakes(spread(nodes))
+    #expect(mistakes.contains { $0.contains(mistake) }, "\(mistakes)")
+  }
 }

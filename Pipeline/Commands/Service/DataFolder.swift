@@ -1,4 +1,5 @@
 import Glibc
+import Linux
 import Pipeline
 
 /// The data folder of a deployment on this machine, and the files in it that processes find each other by.
@@ -78,7 +79,8 @@ public struct DataFolder: Sendable {
   func node() throws(ServiceError) -> String {
     let file = "\(path)/node"
     if let text = Self.read(file)?.split(separator: "\n").first, !text.isEmpty { return String(text) }
-    let name = "node-" + String(SystemRandom().next(), radix: 36)
+    let host = machineName().lowercased().prefix { $0 != "." }.filter { $0.isASCII && ($0.isLetter || $0.isNumber) }
+    let name = (host.isEmpty ? "node" : String(host.prefix(30))) + "-" + String(SystemRandom().next() >> 34, radix: 36)
     try Self.write(name + "\n", to: file, isDurable: true)
     return name
   }

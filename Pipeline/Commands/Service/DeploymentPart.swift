@@ -13,15 +13,25 @@ public struct DeploymentPart: Sendable {
   static let options: [Command.Option] = [
     .value("stages", "NAMES", "Stages to run, with commas between them: `store`, `inbound.store`, or `all`."),
     .value("gateways", "NAMES", "Gateways to run, with commas between them, or `all`."),
+    .value("node", "NAME", "What the topology's `nodes` says that this kind of machine runs."),
   ]
 
   /// The part that the arguments name; everything if they name nothing.
   ///
   /// - Throws: a usage error for a name that the topology does not have.
   init(_ arguments: Arguments, of topology: Topology) throws(ServiceError) {
-    let every = topology.flows.flatMap { flow in flow.stages.map { StageName(flow: flow.name, stage: $0.name) } }
+    if let name = arguments.value("node") {
+      guard !arguments.has("stages"), !arguments.has("gateways") else {
+        throw ServiceError(.usage, "--node says which stages and gateways run: leave --stages and --gateways out")
+      }
+      let node = try Self.node(name, topology)
+      gateways = topology.gateways.filter { node.gateways.contains($0.name) }
+      stages = node.stages
+      options = ["--node", name]
+      return
+    }
     guard arguments.has("stages") || arguments.has("gateways") else {
-      (gateways, stages, options) = (topology.gateways, every, [])
+      (gateways, stages, options) = (topology.gateways, topology.stageNames, [])
       return
     }
     var options: [String] = []
@@ -30,7 +40,18 @@ public struct DeploymentPart: Sendable {
     }
     self.options = options
     gateways = try Self.select(arguments.value("gateways"), of: topology.gateways, kind: "gateway") { [$0.name] }
-    stages = try Self.select(arguments.value("stages"), of: every, kind: "stage") { [$0.stage, $0.description] }
+    stages = try Self.select(arguments.value("stages"), of: topology.stageNames, kind: "stage") { $0.words }
+  }
+
+  private static func node(_ name: String, _ topology: Topology) throws(ServiceError) -> Topology.Node {
+    if let node = topology.nodes.first(where: { $0.name == name }) { return node }
+    let names = topology.nodes.map(\.name)
+    let nearest = Suggestion.nearest(to: name, among: names).map { "did you mean `\($0)`?" }
+    throw ServiceError(
+      .usage, "the topology has no node `\(name)`",
+      hint: names.isEmpty
+        ? "write `nodes: {\(name): {gateways: […], stages: […]}}`"
+        : nearest ?? "it has \(names.joined(separator: ", "))")
   }
 
   private static func select<Item>(

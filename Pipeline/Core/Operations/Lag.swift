@@ -12,6 +12,8 @@ public struct LagReport: Sendable {
     public let kind: Kind
     /// Records that the stage has not settled.
     public let records: Int64
+    /// Who has which partitions, by name; a partition that nobody has is in none.
+    public let members: [Member]
     /// Age of the oldest of them; nil: there is none.
     public let oldest: Duration?
     /// The offset that the next record gets, summed over the partitions: for rates.
@@ -29,6 +31,14 @@ public struct LagReport: Sendable {
     }
   }
 
+  /// A member of a stage's group.
+  public struct Member: Sendable, Hashable {
+    /// `NODE.PROCESS`.
+    public let name: String
+    /// Its partitions, rising.
+    public let partitions: [Int]
+  }
+
   /// When it was taken.
   public let at: Timestamp
   /// By flow, in order of the stages.
@@ -44,6 +54,7 @@ public struct LagReport: Sendable {
       flow.stages.map { (name: StageName(flow: flow.name, stage: $0.name), settings: $0) }
     }
     var rows: [Row] = []
+    var members: [String: [Member]] = [:]
     for (name, settings) in stages + leftovers.stages {
       let topics = topology.topics(name.flow, settings)
       var wanted: [(topic: String, kind: Row.Kind, group: String)] = [(topics.work, .ready, topics.group)]
@@ -54,7 +65,9 @@ public struct LagReport: Sendable {
       wanted.append((topics.dead, .dead, DeadLetters.group(topics.dead)))
       for (topic, kind, group) in wanted {
         guard let description = existing.first(where: { $0.name == topic }) else { continue }
-        rows.append(try await row(description, kind, name, group, broker, clock))
+        // A group shares the same partitions of all its topics.
+        if members[group] == nil { members[group] = try await self.members(of: group, description, broker) }
+        rows.append(try await row(description, kind, name, group, members[group] ?? [], broker, clock))
       }
     }
     var report = LagReport(at: clock.now, rows: rows)
@@ -62,9 +75,19 @@ public struct LagReport: Sendable {
     return report
   }
 
+  private static func members(
+    of group: String, _ topic: TopicDescription, _ broker: any Broker
+  ) async throws(BrokerError) -> [Member] {
+    var partitions: [String: [Int]] = [:]
+    for (place, name) in try await broker.members(group: group, in: [topic.name]) {
+      if let name { partitions[name, default: []].append(place.partition) }
+    }
+    return partitions.map { Member(name: $0, partitions: $1.sorted()) }.sorted { $0.name < $1.name }
+  }
+
   private static func row(
-    _ topic: TopicDescription, _ kind: Row.Kind, _ stage: StageName, _ group: String, _ broker: any Broker,
-    _ clock: any PipelineClock
+    _ topic: TopicDescription, _ kind: Row.Kind, _ stage: StageName, _ group: String, _ members: [Member],
+    _ broker: any Broker, _ clock: any PipelineClock
   ) async throws(BrokerError) -> Row {
     let committed = try await broker.committed(group: group, in: [topic.name])
     var records: Int64 = 0
@@ -82,7 +105,7 @@ public struct LagReport: Sendable {
       }
     }
     return Row(
-      topic: topic.name, stage: stage, kind: kind, records: records,
+      topic: topic.name, stage: stage, kind: kind, records: records, members: members,
       oldest: oldest.map { max(.zero, clock.now - $0) }, end: ends, next: nexts)
   }
 

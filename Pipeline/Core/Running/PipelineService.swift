@@ -104,7 +104,10 @@ public final class PipelineService: Sendable {
 
   /// Every topic of a topology.
   public static func specifications(_ topology: Topology) -> [TopicSpecification] {
-    var result = [TopicSpecification(topology.traceTopic, retention: .time(traceRetention))]
+    var result = [
+      TopicSpecification(topology.traceTopic, retention: .time(traceRetention)),
+      TopologyLog.specification(topology),
+    ]
     for flow in topology.flows {
       for stage in flow.stages {
         let topics = topology.topics(flow.name, stage)

@@ -18,6 +18,8 @@ public struct StageRegistry: Sendable {
     public let readsContent: Bool
     /// Its options, for parsing, checking, help and JSON Schema.
     public let options: OptionSchema
+    /// Whether it reads or writes the data folder, which only one machine has; `options` were checked against the schema.
+    public let needsDataFolder: @Sendable (OptionValues) -> Bool
     /// Makes the stage; `options` were checked against the schema.
     public let make: @Sendable (OptionValues, StageSetup) throws -> AnyStage
   }
@@ -31,12 +33,14 @@ public struct StageRegistry: Sendable {
   /// Adds a stage; a later one of the same name replaces an earlier one.
   public mutating func register<Options: StageOptions>(
     _ name: String, _ summary: String, options: Options.Type, outcomes: [String] = [], readsContent: Bool = true,
+    needsDataFolder: @escaping @Sendable (Options) -> Bool = { _ in false },
     make: @escaping @Sendable (Options, StageSetup) throws -> AnyStage
   ) {
     entries.removeAll { $0.name == name }
     entries.append(
       Entry(
         name: name, summary: summary, outcomes: outcomes, readsContent: readsContent, options: Options.schema,
+        needsDataFolder: { (try? Options($0)).map(needsDataFolder) ?? false },
         make: { values, setup in try make(Options(values), setup) }))
   }
 

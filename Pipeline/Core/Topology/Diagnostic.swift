@@ -48,13 +48,17 @@ public struct Vocabulary: Sendable {
     public let isSource: Bool
     /// Its options.
     public let schema: OptionSchema
+    /// Whether it reads or writes the data folder: only one machine has that.
+    public let needsDataFolder: Bool
 
     /// A kind of gateway.
-    public init(_ name: String, _ summary: String, isSource: Bool, schema: OptionSchema) {
+    public init(_ name: String, _ summary: String, isSource: Bool, schema: OptionSchema, needsDataFolder: Bool = false)
+    {
       self.name = name
       self.summary = summary
       self.isSource = isSource
       self.schema = schema
+      self.needsDataFolder = needsDataFolder
     }
   }
 

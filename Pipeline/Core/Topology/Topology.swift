@@ -17,6 +17,8 @@ public struct Topology: Sendable, Hashable {
   public var gateways: [Gateway]
   /// In order of the file.
   public var flows: [Flow]
+  /// How it is spread over machines, in order of the file; empty: every machine runs what it is told to.
+  public var nodes: [Node] = []
   /// Top-level sections that the application has registered (for mail: `domains`), by name.
   public var sections: [String: OptionValue]
 
@@ -42,6 +44,23 @@ public struct Topology: Sendable, Hashable {
     public var name: String
     /// Checked against the gateway's schema.
     public var options: OptionValues
+  }
+
+  /// What a kind of machine runs. As many as one likes may run it, unless a part of it needs the data folder.
+  public struct Node: Sendable, Hashable {
+    /// Its name, for `run --node`.
+    public var name: String
+    /// Gateways, in the topology's order.
+    public var gateways: [String]
+    /// Stages, flow by flow.
+    public var stages: [StageName]
+
+    /// What a kind of machine runs.
+    public init(name: String, gateways: [String], stages: [StageName]) {
+      self.name = name
+      self.gateways = gateways
+      self.stages = stages
+    }
   }
 
   /// A source and an ordered list of stages.
@@ -132,6 +151,11 @@ public struct Topology: Sendable, Hashable {
 
   /// The flow of that name.
   public subscript(flow name: String) -> Flow? { flows.first { $0.name == name } }
+
+  /// Every stage, flow by flow.
+  public var stageNames: [StageName] {
+    flows.flatMap { flow in flow.stages.map { StageName(flow: flow.name, stage: $0.name) } }
+  }
 }
 
 extension Topology {

@@ -30,7 +30,7 @@ public enum TopologyGraph {
           "  [\(stage.name)]\(use)  retry \(stage.retry.map(DurationText.short).joined(separator: " ")), give up \(DurationText.short(stage.giveUp))"
         )
         for (outcome, target) in stage.on.sorted(by: { $0.key < $1.key }) {
-          lines.append("     └ \(outcome) → \(words(target))")
+          lines.append("     └ \(outcome) → \(target.text)")
         }
       }
       return lines.joined(separator: "\n")
@@ -93,8 +93,12 @@ public enum TopologyGraph {
     }
   }
 
-  private static func words(_ target: Topology.Target) -> String {
-    switch target {
+}
+
+extension Topology.Target {
+  /// In words, such as `flow outbound`.
+  var text: String {
+    switch self {
     case .stage(let name): name
     case .flow(let name): "flow \(name)"
     case .deadLetter: "dead-letter"

@@ -10,6 +10,7 @@ struct TopologyReader {
 
   static let topKeys = [
     "version", "name", "broker", "kafka", "data", "guarantee", "window", "defaults", "gateways", "flows", "stages",
+    "nodes",
   ]
 
   init(_ root: Node, _ vocabulary: Vocabulary) {
@@ -51,6 +52,9 @@ struct TopologyReader {
     }
     topology.gateways = gateways()
     topology.flows = flows()
+    var nodes = NodesReader(root, topology, vocabulary)
+    topology.nodes = nodes.read()
+    options.complaints += nodes.options.complaints
     var rules = TopologyRules(topology, vocabulary, marks, root)
     rules.check()
     options.complaints += rules.complaints

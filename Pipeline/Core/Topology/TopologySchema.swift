@@ -28,6 +28,15 @@ public enum TopologySchema {
       .init("gateways", .object([.init("type", "object"), .init("properties", .object(gateways))])),
       .init("flows", ["type": "object", "additionalProperties": flow]),
       .init("stages", ["type": "object", "additionalProperties": stage]),
+      .init(
+        "nodes",
+        [
+          "type": "object",
+          "additionalProperties": [
+            "type": "object", "additionalProperties": false,
+            "properties": ["gateways": textOrTexts, "stages": textOrTexts],
+          ],
+        ]),
     ]
     for section in vocabulary.sections.options { properties.append(.init(section.name, schema(section))) }
     return .object([
