@@ -117,6 +117,14 @@ public struct MailDate: Sendable, Hashable {
     }
   }
 
+  /// When a day begins in UTC; nil for one that there is not, or from before 1900.
+  static func midnight(_ year: Int, _ month: Int, _ day: Int) -> Timestamp? {
+    guard (1900...9999).contains(year), (1...12).contains(month), (1...days(in: month, year)).contains(day) else {
+      return nil
+    }
+    return Timestamp(milliseconds: daysSince1970(year, month, day) * 86_400_000)
+  }
+
   private static func days(in month: Int, _ year: Int) -> Int {
     switch month {
     case 2: year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) ? 29 : 28
