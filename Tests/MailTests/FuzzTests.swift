@@ -51,7 +51,7 @@ import Testing
     for round in 0..<400 {
       let bytes = Self.damaged(Array(Self.seeds[round % Self.seeds.count].utf8), &generator)
       let header = HeaderSection(Bytes(bytes))
-      let summary = MessageSummary(Bytes(bytes), header)
+      let summary = MessageSummary(Bytes(bytes))
       let texts = [summary.from, summary.to, summary.subject, summary.preview, summary.messageID ?? ""]
       guard header.bodyStart <= bytes.count, texts.allSatisfy({ $0.utf8.count <= 4 * MessageSummary.maximumText }),
         texts.allSatisfy({ !$0.unicodeScalars.contains { $0.value < 32 || (127..<160).contains($0.value) } })
