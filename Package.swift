@@ -72,7 +72,7 @@ let tools: [Target] = [
     name: "simulate", dependencies: ["Pipeline", "PipelineTesting", "EmbeddedBroker"], path: "Benchmarks/Simulate",
     swiftSettings: settings),
   .executableTarget(
-    name: "bench", dependencies: ["Pipeline", "PipelineCommands", "EmbeddedBroker"], path: "Benchmarks/Bench",
+    name: "bench", dependencies: ["Mail", "Pipeline", "PipelineCommands", "EmbeddedBroker"], path: "Benchmarks/Bench",
     swiftSettings: settings),
   .executableTarget(
     name: "kafka-hop", dependencies: ["Pipeline", "KafkaBroker"], path: "Benchmarks/KafkaHop", swiftSettings: settings),
@@ -97,7 +97,11 @@ let testing: [Target] = [
   tests("KafkaBrokerTests", ["KafkaBroker", "BrokerConformance", "Pipeline"]),
   tests("SimulationTests", ["Pipeline", "PipelineTesting", "EmbeddedBroker"]),
   tests("PipelineCommandsTests", ["PipelineCommands", "Pipeline"]),
-  tests("MailTests", ["Mail", "Pipeline", "SQLite"]),
+  module("MIMEChecks", "Tests/MIMEChecks", ["Mail", "Pipeline"]),
+  .executableTarget(
+    name: "mime-probe", dependencies: ["MIMEChecks", "Mail", "OpenSSL", "Pipeline"], path: "Tests/MIMEProbe",
+    swiftSettings: settings),
+  tests("MailTests", ["Mail", "MIMEChecks", "Pipeline", "SQLite"]),
   tests("StageTests", ["ValidateStage", "StoreStage", "Mail", "Pipeline", "PipelineTesting"]),
   tests("SMTPGatewayTests", ["SMTPGateway", "Mail", "Network", "Pipeline", "PipelineTesting"]),
   tests("WebGatewayTests", ["WebGateway", "Mail", "Network", "Pipeline"]),

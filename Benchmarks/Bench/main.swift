@@ -12,6 +12,7 @@ func usage() -> Never {
            bench chain FOLDER MESSAGES             seven empty stages, 10 KiB messages
            bench fill FOLDER RECORDS               leaves RECORDS of 300 bytes waiting
            bench grow FOLDER RECORDS               appends and hops RECORDS beside those that wait
+           bench mime FOLDER ROUNDS read|decode|summary   every message in FOLDER
            bench slow FOLDER SECONDS SLOW-PERCENT  latency of ordinary messages at 100 a second
     """)
   exit(64)
@@ -30,6 +31,7 @@ case "group": try await Append.runGroup(folder, tasks: number(2), records: numbe
 case "chain": try await Chain.run(folder, messages: number(2))
 case "fill": try await Growth.fill(folder, records: number(2))
 case "grow": try await Growth.run(folder, records: number(2))
+case "mime": try MIME.run(folder, rounds: number(2), words.dropFirst(3).first ?? "")
 case "slow": try await Slow.run(folder, seconds: number(2), slowPercent: number(3))
 default: usage()
 }

@@ -30,6 +30,12 @@ public struct EmailAddress: Sendable, Hashable {
     self.domain = domain
   }
 
+  /// An address of two parts that were read elsewhere, UTF-8 allowed; nil: it is none.
+  init?(localPart: String, domain: String) {
+    guard !localPart.isEmpty, localPart.utf8.count <= Self.maximumLocalPart else { return nil }
+    self.init(Self.written(localPart) + "@" + domain, allowingUTF8: true)
+  }
+
   /// The form under which addresses of our own are compared: everything in lower case.
   ///
   /// RFC 5321 section 2.4 leaves the case of local parts to the host that owns the domain; for ours it has no meaning.

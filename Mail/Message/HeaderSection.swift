@@ -62,11 +62,15 @@ public struct HeaderSection: Sendable {
 
   /// Reads the header section at the start of `message`. Costs at most one pass over the limits and the search for the
   /// empty line.
-  public init(_ message: Bytes, limits: Limits = Limits()) {
+  public init(_ message: Bytes, limits: Limits = Limits()) { self.init(message, limits: limits) { _ in false } }
+
+  /// The header section of a part: it ends before a line that `isDelimiter`, which is asked about those that begin with
+  /// two hyphens.
+  init(_ message: Bytes, limits: Limits, endsBefore isDelimiter: (UnsafeRawBufferPointer) -> Bool) {
     self.message = message
     let reading = message.withUnsafeBytes { bytes in
       var reading = Reading(limits: limits)
-      reading.read(bytes)
+      reading.read(bytes, isDelimiter)
       return reading
     }
     ranges = reading.fields
@@ -126,12 +130,12 @@ public struct HeaderSection: Sendable {
       defects.insert(defect)
     }
 
-    mutating func read(_ bytes: UnsafeRawBufferPointer) {
-      guard let base = bytes.baseAddress else { return }
+    mutating func read(_ bytes: UnsafeRawBufferPointer, _ isDelimiter: (UnsafeRawBufferPointer) -> Bool) {
+      fields.reserveCapacity(24)
       var at = 0
       while at < bytes.count {
         line += 1
-        let newline = memchr(base + at, 10, bytes.count - at).map { base.distance(to: UnsafeRawPointer($0)) }
+        let newline = bytes.index(of: 10, from: at, to: bytes.count)
         let next = newline.map { $0 + 1 } ?? bytes.count
         var end = newline ?? bytes.count
         if let newline, newline > at, bytes[newline - 1] == 13 {
@@ -143,9 +147,14 @@ public struct HeaderSection: Sendable {
           bodyStart = next
           return
         }
+        if Self.beginsDelimiter(bytes, at), isDelimiter(UnsafeRawBufferPointer(rebasing: bytes[at..<end])) {
+          note(.noEmptyLine)
+          bodyStart = at
+          return
+        }
         if fields.count >= limits.fields || at >= limits.bytes {
           note(.beyondLimits)
-          bodyStart = Self.afterEmptyLine(bytes, from: at)
+          bodyStart = Self.afterEmptyLine(bytes, from: at, isDelimiter)
           return
         }
         guard take(bytes, at..<end) else {
@@ -192,19 +201,27 @@ public struct HeaderSection: Sendable {
     }
 
     private mutating func inspect(_ text: UnsafeRawBufferPointer) {
+      // Nearly always there is nothing: the first pass has no branch in it.
+      var isOdd = false
+      for byte in text { isOdd = isOdd || byte == 0 || byte == 13 || byte >= 128 }
+      guard isOdd else { return }
       for byte in text where byte == 0 || byte == 13 || byte >= 128 {
         note(byte == 0 ? .nul : byte == 13 ? .bareCR : .eightBit)
       }
     }
 
-    private static func afterEmptyLine(_ bytes: UnsafeRawBufferPointer, from start: Int) -> Int {
-      guard let base = bytes.baseAddress else { return 0 }
+    private static func beginsDelimiter(_ bytes: UnsafeRawBufferPointer, _ at: Int) -> Bool {
+      bytes.count - at >= 2 && bytes[at] == UInt8(ascii: "-") && bytes[at + 1] == UInt8(ascii: "-")
+    }
+
+    private static func afterEmptyLine(
+      _ bytes: UnsafeRawBufferPointer, from start: Int, _ isDelimiter: (UnsafeRawBufferPointer) -> Bool
+    ) -> Int {
       var at = start
-      while at < bytes.count, let found = memchr(base + at, 10, bytes.count - at) {
-        let next = base.distance(to: UnsafeRawPointer(found)) + 1
-        if next < bytes.count, bytes[next] == 10 { return next + 1 }
-        if next + 1 < bytes.count, bytes[next] == 13, bytes[next + 1] == 10 { return next + 2 }
-        at = next
+      while at < bytes.count, let newline = bytes.index(of: 10, from: at, to: bytes.count) {
+        if beginsDelimiter(bytes, at), isDelimiter(UnsafeRawBufferPointer(rebasing: bytes[at..<newline])) { return at }
+        if newline == at || newline == at + 1 && bytes[at] == 13 { return newline + 1 }
+        at = newline + 1
       }
       return bytes.count
     }

@@ -1,3 +1,5 @@
+import Pipeline
+
 /// Text of header fields for a person: encoded words (RFC 2047) and raw 8-bit bytes.
 public enum HeaderText {
   /// Decodes encoded words; those in a charset that the system does not know stay as they are written.
@@ -5,13 +7,19 @@ public enum HeaderText {
   /// Space between two encoded words is dropped (RFC 2047 section 6.2), and a character whose bytes were split between
   /// two words of one charset is put together, since many programs split there although they must not.
   public static func decode(_ bytes: some Collection<UInt8>) -> String {
-    var output = ""
-    var pending: (charset: Charset, bytes: [UInt8])?
-    func flush() {
-      if let pending { output += pending.charset.text(pending.bytes) }
-      pending = nil
-    }
     let bytes = Array(bytes)
+    // Nearly all text is ASCII that means itself.
+    if bytes.allSatisfy({ (32...126).contains($0) && $0 != UInt8(ascii: "=") }) {
+      return String(decoding: bytes, as: UTF8.self)
+    }
+    var output = ""
+    var charset: Charset?
+    var pending: [UInt8] = []
+    func flush() {
+      if let charset { output += charset.text(pending) }
+      charset = nil
+      pending = []
+    }
     var at = 0
     var plainStart = 0
     while at < bytes.count {
@@ -20,16 +28,13 @@ public enum HeaderText {
         continue
       }
       let between = bytes[plainStart..<at]
-      if pending == nil || !between.allSatisfy({ $0 == 32 || $0 == 9 }) {
+      if charset == nil || !between.allSatisfy({ $0 == 32 || (9...13).contains($0) }) {
         flush()
         output += plain(between)
       }
-      if let last = pending, last.charset == word.charset {
-        pending = (last.charset, last.bytes + word.decoded)
-      } else {
-        flush()
-        pending = (word.charset, word.decoded)
-      }
+      if charset != word.charset { flush() }
+      charset = word.charset
+      pending += word.decoded
       at = word.end
       plainStart = at
     }
@@ -39,10 +44,7 @@ public enum HeaderText {
   }
 
   /// UTF-8 if it is that (RFC 6532), else Windows-1252, which is what such mail mostly meant.
-  static func plain(_ bytes: some Collection<UInt8>) -> String {
-    let bytes = Array(bytes)
-    return String(validating: bytes, as: UTF8.self) ?? Charset.windows1252.text(bytes)
-  }
+  static func plain(_ bytes: some Collection<UInt8>) -> String { Charset.ascii.text(bytes) }
 
   /// Control characters become spaces: nothing that reaches a screen or a JSON document may carry them.
   static func sanitized(_ text: String) -> String {
@@ -92,8 +94,8 @@ private struct EncodedWord {
     let name = window[(window.startIndex + 2)..<marks[0]].prefix { $0 != UInt8(ascii: "*") }
     guard let charset = Charset(String(decoding: name, as: UTF8.self)) else { return nil }
     switch window[marks[0] + 1] | 0x20 {
-    case UInt8(ascii: "q"): decoded = TransferCoding.quotedPrintable(text, inHeader: true)
-    case UInt8(ascii: "b"): decoded = TransferCoding.base64(text)
+    case UInt8(ascii: "q"): decoded = TransferCoding.decodeQ(text)
+    case UInt8(ascii: "b"): decoded = Array(TransferDecoder.decode(.base64, Bytes(text)))
     default: return nil
     }
     self.charset = charset

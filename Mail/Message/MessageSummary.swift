@@ -35,19 +35,19 @@ public struct MessageSummary: Sendable, Hashable {
   }
 
   /// Reads a message as far as it can be read.
-  public init(_ message: Bytes) { self.init(message, HeaderSection(message)) }
+  public init(_ message: Bytes) { self.init(MIMEMessage(message)) }
 
-  /// Reads a message whose header section was read already.
-  public init(_ message: Bytes, _ header: HeaderSection) {
+  /// What a list shows of a message whose structure was read already.
+  public init(_ message: MIMEMessage) {
+    let header = message.header
     func text(_ name: String) -> String { Self.bounded(header.first(name)?.display() ?? "") }
     messageID = header.messageID
     from = text("from")
     to = text("to")
     subject = text("subject")
     date = (header.first("date")?.unfolded).flatMap { MailDate($0) }?.time
-    let body = BodySketch(message, header)
-    preview = body.preview
-    hasAttachment = body.hasAttachment
+    preview = message.preview()
+    hasAttachment = message.hasAttachment
   }
 
   private static func bounded(_ text: String) -> String {
@@ -65,8 +65,11 @@ public struct MessageSummary: Sendable, Hashable {
 
 extension HeaderSection {
   /// The value of `Message-ID` without angle brackets (RFC 5322 section 3.6.4), at most 998 bytes; nil: there is none.
-  public var messageID: String? {
-    guard let value = first("message-id")?.unfolded else { return nil }
+  public var messageID: String? { identifier("message-id") }
+
+  /// What stands between angle brackets in the field of that name, without space; nil: nothing does.
+  func identifier(_ name: String) -> String? {
+    guard let value = first(name)?.unfolded else { return nil }
     let opened = value.firstIndex(of: UInt8(ascii: "<")).map { value[($0 + 1)...] } ?? value[...]
     let inner = opened.prefix { $0 != UInt8(ascii: ">") }.prefix(998)
     let text = HeaderText.sanitized(HeaderText.plain(inner)).split(separator: " ").joined()

@@ -37,6 +37,15 @@ public struct Bytes: @unchecked Sendable {
     owner = storage
   }
 
+  /// What `body` writes into memory for at most `capacity` bytes; it returns how many there are.
+  public init<E: Error>(capacity: Int, _ body: (UnsafeMutableRawBufferPointer) throws(E) -> Int) throws(E) {
+    let capacity = Swift.max(0, capacity)
+    let storage = Storage.create(minimumCapacity: capacity) { _ in () }
+    let elements = storage.withUnsafeMutablePointerToElements { UnsafeMutableRawPointer($0) }
+    let written = try body(UnsafeMutableRawBufferPointer(start: elements, count: capacity))
+    self.init(start: UnsafeRawPointer(elements), count: Swift.max(0, Swift.min(written, capacity)), owner: storage)
+  }
+
   /// A copy of the UTF-8 bytes of `text`.
   public init(_ text: String) { self.init(text.utf8) }
 
