@@ -96,10 +96,12 @@ let testing: [Target] = [
   tests(
     "EmbeddedBrokerTests",
     ["EmbeddedBroker", "BrokerConformance", "BrokerCrashProbe", "Pipeline", "PipelineTesting", "SQLite"]),
+  module("ContentConformance", "Tests/ContentConformance", ["Pipeline"]),
+  tests("S3ContentStoreTests", ["S3ContentStore", "ContentConformance", "Network", "Pipeline"]),
   tests("KafkaBrokerTests", ["KafkaBroker", "BrokerConformance", "Pipeline"]),
   tests("SimulationTests", ["Pipeline", "PipelineTesting", "EmbeddedBroker"]),
   tests("PipelineCommandsTests", ["PipelineCommands", "Pipeline"]),
-  tests("MailTests", ["Mail", "Pipeline", "SQLite"]),
+  tests("MailTests", ["Mail", "ContentConformance", "Pipeline", "SQLite"]),
   tests("StageTests", ["ValidateStage", "StoreStage", "Mail", "Pipeline", "PipelineTesting"]),
   tests("SMTPGatewayTests", ["SMTPGateway", "Mail", "Network", "Pipeline", "PipelineTesting"]),
   tests("WebGatewayTests", ["WebGateway", "Mail", "Network", "Pipeline"]),

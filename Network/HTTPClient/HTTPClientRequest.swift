@@ -94,7 +94,7 @@ extension HTTPClient.Request {
 }
 
 extension HTTPClient.Response {
-  /// From the lines of a head; nil if they are none.
+  /// From the lines of a head; nil if they are none, or leave open where the body ends.
   init?(head: [[UInt8]], body: [UInt8]) {
     guard let first = head.first else { return nil }
     let words = first.split(separator: 32, maxSplits: 2)
@@ -109,5 +109,7 @@ extension HTTPClient.Response {
       while let last = value.last, isBlank(last) { value.removeLast() }
       return (String(decoding: line[..<colon], as: UTF8.self), String(decoding: value, as: UTF8.self))
     }
+    // libcurl takes a number that it cannot hold for none.
+    if let length = field("content-length"), Int(length) == nil { return nil }
   }
 }

@@ -95,7 +95,7 @@ final class HTTPTransfers: @unchecked Sendable {
       } else if let response = HTTPClient.Response(head: transfer.head, body: transfer.body) {
         exchange.end(.success(response))
       } else {
-        exchange.end(.failure(HTTPClient.Failure(.malformed, "the answer has no status of HTTP")))
+        exchange.end(.failure(HTTPClient.Failure(.malformed, "the answer has no status or no length of HTTP")))
       }
     }
   }

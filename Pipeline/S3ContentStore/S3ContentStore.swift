@@ -79,7 +79,7 @@ public final class S3ContentStore: ContentStore {
     // Whatever else it said, it says again, with words, to this.
     var put = request("PUT", url(reference))
     put.fields = [("Content-Type", "application/octet-stream"), ("x-amz-content-sha256", reference.digest)]
-    put.body = Array(bytes)
+    put.body = bytes.withUnsafeBytes { Array($0) }
     try expectGood(try await answer(put))
     return reference
   }

@@ -105,7 +105,11 @@ public final class CurlTransfer {
     if isTooLarge { return CurlError(.tooLarge, "the answer is larger than is allowed") }
     guard code != CURLE_OK else { return nil }
     let text = String(cString: message)
-    return CurlError(.init(code), text.isEmpty ? String(cString: curl_easy_strerror(code)) : text)
+    // No HTTP, or a redirect to what we do not speak: the peer's doing, if we have said anything at all.
+    var sent = 0
+    _ = ccurl_long(easy, CURLINFO_REQUEST_SIZE, &sent)
+    let kind: CurlError.Kind = code == CURLE_UNSUPPORTED_PROTOCOL && sent > 0 ? .malformed : .init(code)
+    return CurlError(kind, text.isEmpty ? String(cString: curl_easy_strerror(code)) : text)
   }
 
   // MARK: What libcurl calls
