@@ -40,17 +40,19 @@ let system =
   + face("Event", pkgConfig: "libevent", apt: ["libevent-dev"])
   + face("Linux")
   + face("RdKafka", pkgConfig: "rdkafka", apt: ["librdkafka-dev"])
+  + face("Curl", pkgConfig: "libcurl", apt: ["libcurl4-openssl-dev"])
 
 let framework: [Target] = [
   module("Pipeline", "Pipeline/Core", ["YAML", "OpenSSL"]),
   module("EmbeddedBroker", "Pipeline/EmbeddedBroker", ["Pipeline", "SQLite", "Linux"]),
   module("KafkaBroker", "Pipeline/KafkaBroker", ["Pipeline", "RdKafka"]),
+  module("S3ContentStore", "Pipeline/S3ContentStore", ["Pipeline", "Network", "OpenSSL"]),
   module("PipelineCommands", "Pipeline/Commands", ["Pipeline", "EmbeddedBroker", "Linux"]),
   module("PipelineTesting", "Pipeline/Testing", ["Pipeline", "EmbeddedBroker"]),
 ]
 
 let service: [Target] = [
-  module("Network", "Network", ["Event", "Linux"]),
+  module("Network", "Network", ["Curl", "Event", "Linux"]),
   module("Mail", "Mail", ["Pipeline", "SQLite", "OpenSSL"]),
   module("ValidateStage", "Stages/Validate", ["Mail", "Pipeline"]),
   module("StoreStage", "Stages/Store", ["Mail", "Pipeline"]),
@@ -59,8 +61,8 @@ let service: [Target] = [
   module(
     "MailflowApp", "App/Composition",
     [
-      "Pipeline", "EmbeddedBroker", "KafkaBroker", "PipelineCommands", "Mail", "ValidateStage", "StoreStage",
-      "SMTPGateway", "WebGateway", "Network", "Linux",
+      "Pipeline", "EmbeddedBroker", "KafkaBroker", "S3ContentStore", "PipelineCommands", "Mail", "ValidateStage",
+      "StoreStage", "SMTPGateway", "WebGateway", "Network", "Linux",
     ]),
   .executableTarget(
     name: "mailflow", dependencies: ["MailflowApp", "PipelineCommands"], path: "App", exclude: ["Composition"],
@@ -94,6 +96,8 @@ let testing: [Target] = [
   tests(
     "EmbeddedBrokerTests",
     ["EmbeddedBroker", "BrokerConformance", "BrokerCrashProbe", "Pipeline", "PipelineTesting", "SQLite"]),
+  module("ContentConformance", "Tests/ContentConformance", ["Pipeline"]),
+  tests("S3ContentStoreTests", ["S3ContentStore", "ContentConformance", "Network", "Pipeline"]),
   tests("KafkaBrokerTests", ["KafkaBroker", "BrokerConformance", "Pipeline"]),
   tests("SimulationTests", ["Pipeline", "PipelineTesting", "EmbeddedBroker"]),
   tests("PipelineCommandsTests", ["PipelineCommands", "Pipeline"]),
@@ -101,7 +105,7 @@ let testing: [Target] = [
   .executableTarget(
     name: "mime-probe", dependencies: ["MIMEChecks", "Mail", "OpenSSL", "Pipeline"], path: "Tests/MIMEProbe",
     swiftSettings: settings),
-  tests("MailTests", ["Mail", "MIMEChecks", "Pipeline", "SQLite"]),
+  tests("MailTests", ["Mail", "MIMEChecks", "ContentConformance", "Pipeline", "SQLite"]),
   tests("StageTests", ["ValidateStage", "StoreStage", "Mail", "Pipeline", "PipelineTesting"]),
   tests("SMTPGatewayTests", ["SMTPGateway", "Mail", "Network", "Pipeline", "PipelineTesting"]),
   tests("WebGatewayTests", ["WebGateway", "Mail", "Network", "Pipeline"]),

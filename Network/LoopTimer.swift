@@ -23,6 +23,11 @@ final class LoopTimer {
     timer.start(milliseconds: duration.milliseconds)
   }
 
+  /// Not now; until it is started again.
+  func stop() {
+    timer.stop()
+  }
+
   /// For good; drops the closure.
   func cancel() {
     timer.cancel()

@@ -11,7 +11,7 @@ import WebGateway
 enum Gateways {
   static func make(_ context: GatewayContext) async throws -> [any GatewayService] {
     raiseDescriptorLimit()  // each connection takes one
-    let stores = Stores(context.topology, context.folder)
+    let stores = Stores(context.topology, context.folder, context.contentStore)
     let loop = try EventLoop()
     var services: [any GatewayService] = []
     for gateway in context.part.gateways {

@@ -3,6 +3,7 @@ import KafkaBroker
 import Mail
 import Pipeline
 public import PipelineCommands
+import S3ContentStore
 import SMTPGateway
 import StoreStage
 import ValidateStage
@@ -14,10 +15,7 @@ public enum Mailflow {
   public static let application = Application(
     name: "mailflow", summary: "Mail as a pipeline: every step a stage, every edge a durable topic.",
     version: "0.1.0", vocabulary: vocabulary,
-    stages: { topology, folder in
-      let stores = Stores(topology, folder)
-      return registry(stores)
-    },
+    stages: { topology, folder, contentStore in registry(Stores(topology, folder, contentStore)) },
     openBroker: { topology, folder, clock in
       switch topology.broker {
       case .embedded: return try await EmbeddedBroker.open(folder: folder.path, clock: clock)
@@ -27,14 +25,19 @@ public enum Mailflow {
         return try await KafkaBroker.open(options)
       }
     },
-    openContentStore: { _, folder in FolderContentStore(folder: "\(folder.path)/content") },
+    openContentStore: { topology, folder in
+      switch topology.content {
+      case .folder: FolderContentStore(folder: "\(folder.path)/content")
+      case .s3(let settings): try S3ContentStore(settings)
+      }
+    },
     makeGateways: Gateways.make,
     commands: { [UserCommands.command($0)] })
 
   /// What `topology.yaml` may say.
   private static var vocabulary: Vocabulary {
     // Checked against, never run: the stores of a deployment are only known once its topology has been read.
-    let stores = Stores(Topology(name: "mail", flows: []), DataFolder("."))
+    let stores = Stores(Topology(name: "mail", flows: []), DataFolder("."), nil)
     return Vocabulary(
       stages: registry(stores),
       gateways: [
@@ -60,13 +63,14 @@ public enum Mailflow {
   }
 }
 
-/// The mailbox stores of a deployment. Nothing is opened before it is used.
+/// The mailbox stores of a deployment. Nothing is opened before it is used. Large content is kept where the pipeline keeps
+/// it by reference: each is there once.
 struct Stores {
   let mail: MailStore
   let directory: MailDirectory
 
-  init(_ topology: Topology, _ folder: DataFolder) {
-    mail = MailStore(folder: folder.path, contentStore: FolderContentStore(folder: "\(folder.path)/content"))
+  init(_ topology: Topology, _ folder: DataFolder, _ contentStore: (any ContentStore)?) {
+    mail = MailStore(folder: folder.path, contentStore: contentStore)
     directory = MailDirectory(
       store: mail, domains: topology.domains,
       postmaster: topology.text("postmaster").flatMap { EmailAddress($0, allowingUTF8: true) })

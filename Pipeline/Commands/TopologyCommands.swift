@@ -47,7 +47,8 @@ extension Command {
     let broker = try await application.openBroker(deployment.topology, deployment.folder, clock)
     _ = try await broker.topics(prefix: deployment.topology.name)
     let contentStore = try application.openContentStore(deployment.topology, deployment.folder)
-    let stages = try application.stages(deployment.topology, deployment.folder)
+    do { try await contentStore?.probe() } catch { throw ServiceError(.unavailable, "\(error)") }
+    let stages = try application.stages(deployment.topology, deployment.folder, contentStore)
     for flow in deployment.topology.flows {
       for settings in flow.stages {
         guard let entry = stages[settings.use] else { continue }

@@ -167,6 +167,40 @@ import Testing
       ])
   }
 
+  @Test func contentIsInTheFolderOrInS3() throws {
+    #expect(try parse(good).content == .folder)
+    #expect(try parse(good + "\ncontent:").content == .folder)
+    let text = good + "\ncontent: {s3: 'https://s3.example.com/my-mail/a/b/', access-key: KEY, secret-key: \"${S}\"}"
+    let topology = try parse(text, [], ["S": "Ab+/9=="])
+    guard case .s3(let settings) = topology.content else { throw TopologyError([]) }
+    #expect(settings.endpoint == "https://s3.example.com" && settings.bucket == "my-mail" && settings.prefix == "a/b")
+    #expect(settings.region == "us-east-1" && settings.accessKey == "KEY" && settings.secretKey == "Ab+/9==")
+    #expect(settings.authorities == nil)
+    #expect(!"\(topology)".contains("Ab+/9") && "\(topology)".contains("https://s3.example.com/my-mail/a/b"))
+    let overridden = try parse(text, [("content.s3", "http://[::1]:8333/mail"), ("content.ca", "/ca.pem")], ["S": "x"])
+    guard case .s3(let other) = overridden.content else { throw TopologyError([]) }
+    #expect(other.description == "http://[::1]:8333/mail" && other.authorities == "/ca.pem")
+  }
+
+  @Test(arguments: [
+    ("s3: 'https://h/b-b', access-key: K", "`content` needs the option `secret-key`"),
+    ("s3: 'https://h/b-b', access-key: K, secret-key: S, bucket: b", "`content` has no option `bucket`"),
+    ("s3: 'https://h/b-b', access-key: K, secret-key: 'TOP S'", "`secret-key` takes a word"),
+    ("s3: 'https://h/b-b', access-key: '', secret-key: S", "`access-key` takes a word"),
+    ("s3: 'https://h/b-b', access-key: K, secret-key: [TOP S]", "`secret-key` takes a text, found"),
+    ("s3: 'https://h', access-key: K, secret-key: S", "`s3` takes http(s)"),
+    ("s3: 'https://h/B', access-key: K, secret-key: S", "`s3` takes http(s)"),
+    ("s3: 'ftp://h/b-b', access-key: K, secret-key: S", "`s3` takes http(s)"),
+    ("s3: 'https://K:TOP S@h/b-b', access-key: K, secret-key: S", "`s3` takes http(s)"),
+    ("s3: 'https://h/b-b/../c', access-key: K, secret-key: S", "`s3` takes http(s)"),
+    ("s3: 'https://h/b-b/a?x=y', access-key: K, secret-key: S", "`s3` takes http(s)"),
+  ])
+  func contentThatCannotBeUsed(_ content: String, _ expected: String) throws {
+    let found = mistakes(good + "\ncontent: {\(content)}")
+    #expect(found.count == 1 && found.first?.contains(expected) == true, "\(found)")
+    #expect(found.first?.contains("TOP S") != true && found.first?.hasPrefix("t.yaml:14:") == true, "\(found)")
+  }
+
   @Test func damageNeverTraps() {
     var state: UInt64 = 7
     func next(_ limit: Int) -> Int {

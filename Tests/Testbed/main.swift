@@ -53,8 +53,8 @@ func addTo(_ registry: inout StageRegistry) {
   registry.register("trouble", "Does what a message says.", options: NoOptions.self) { _, _ in .one(TroubleStage()) }
 }
 addTo(&application.vocabulary.stages)
-application.stages = { topology, folder in
-  var registry = try stages(topology, folder)
+application.stages = { topology, folder, contentStore in
+  var registry = try stages(topology, folder, contentStore)
   addTo(&registry)
   return registry
 }

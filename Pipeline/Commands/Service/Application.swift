@@ -11,8 +11,9 @@ public struct Application: Sendable {
   public var version: String
   /// Stages, gateways and sections of the topology.
   public var vocabulary: Vocabulary
-  /// The stages of a deployment, opened on its stores; `vocabulary` alone is only good for checking.
-  public var stages: @Sendable (Topology, DataFolder) throws -> StageRegistry
+  /// The stages of a deployment, opened on its stores, large content in what `openContentStore` made; `vocabulary` alone
+  /// is only good for checking.
+  public var stages: @Sendable (Topology, DataFolder, (any ContentStore)?) throws -> StageRegistry
   /// Opens the broker that a topology names.
   public var openBroker: @Sendable (Topology, DataFolder, any PipelineClock) async throws -> any Broker
   /// Makes what stages get as `StageSetup.contentStore`; nil: content never goes by reference.
@@ -25,7 +26,7 @@ public struct Application: Sendable {
   /// What an application adds.
   public init(
     name: String, summary: String, version: String, vocabulary: Vocabulary,
-    stages: @escaping @Sendable (Topology, DataFolder) throws -> StageRegistry,
+    stages: @escaping @Sendable (Topology, DataFolder, (any ContentStore)?) throws -> StageRegistry,
     openBroker: @escaping @Sendable (Topology, DataFolder, any PipelineClock) async throws -> any Broker,
     openContentStore: @escaping @Sendable (Topology, DataFolder) throws -> (any ContentStore)? = { _, _ in nil },
     makeGateways: @escaping @Sendable (GatewayContext) async throws -> [any GatewayService] = { _ in [] },

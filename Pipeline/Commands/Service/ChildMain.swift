@@ -22,6 +22,12 @@ struct ChildMain {
     let folder = deployment.folder
     let broker = try await application.openBroker(topology, folder, clock)
     let contentStore = try application.openContentStore(topology, folder)
+    // What is wrong is said at once. It keeps nobody from starting: mail that needs no content store is not held up.
+    Task {
+      do { try await contentStore?.probe() } catch {
+        log.write(.error, "the content store cannot be used: large mail waits", ("error", "\(error)"))
+      }
+    }
     let code: ExitCode
     if name == "gateways" {
       let context = GatewayContext(
@@ -88,7 +94,7 @@ struct ChildMain {
         return isAlone || name == (settings?.isolate == true ? "worker:\(stage)" : "worker")
       }, suspects: suspects.suspects, alone: isAlone ? suspects.strikes : nil)
     let service = try await PipelineService(
-      topology, stages: try application.stages(topology, deployment.folder), part: share,
+      topology, stages: try application.stages(topology, deployment.folder, contentStore), part: share,
       dataFolder: deployment.folder.path,
       random: SystemRandom(), environment: environment)
     reportToSupervisor("ready")

@@ -82,4 +82,13 @@ public protocol ContentStore: Sendable {
   ///
   /// - Throws: `StageError`, see `Content.load`.
   func get(_ reference: ContentReference) async throws -> Bytes
+  /// Whether it can be used. Asked at the start and by `check --connect`.
+  ///
+  /// - Throws: `StageError.dependencyDown` with what is wrong, and what to do.
+  func probe() async throws
+}
+
+extension ContentStore {
+  /// Needs nothing outside.
+  public func probe() async throws {}
 }

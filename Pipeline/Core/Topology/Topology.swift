@@ -9,6 +9,8 @@ public struct Topology: Sendable, Hashable {
   public var broker: BrokerAddress
   /// The data folder, as written (relative to the working directory).
   public var data: String
+  /// Where large content is kept.
+  public var content = ContentLocation.folder
   /// What may be repeated after a crash.
   public var guarantee: Guarantee
   /// How long settled records are kept for time travel.

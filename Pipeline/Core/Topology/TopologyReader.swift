@@ -9,8 +9,8 @@ struct TopologyReader {
   private var marks: [StageName: Mark] = [:]
 
   static let topKeys = [
-    "version", "name", "broker", "kafka", "data", "guarantee", "window", "defaults", "gateways", "flows", "stages",
-    "nodes",
+    "version", "name", "broker", "kafka", "data", "content", "guarantee", "window", "defaults", "gateways", "flows",
+    "stages", "nodes",
   ]
 
   init(_ root: Node, _ vocabulary: Vocabulary) {
@@ -33,6 +33,7 @@ struct TopologyReader {
     var topology = Topology(name: name(root["name"], "name") ?? "mail", flows: [])
     topology.broker = broker() ?? .embedded
     topology.data = root["data"]?.string ?? "./data"
+    topology.content = options.content(root["content"]) ?? .folder
     if let node = root["guarantee"],
       case .text(let text)? = options.value(node, .choice(Topology.Guarantee.allCases.map(\.rawValue)), "`guarantee`")
     {
