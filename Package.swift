@@ -50,7 +50,7 @@ let framework: [Target] = [
 ]
 
 let service: [Target] = [
-  module("Network", "Network", ["Event", "Linux"]),
+  module("Network", "Network", ["Event", "Linux", "OpenSSL"]),
   module("Mail", "Mail", ["Pipeline", "SQLite", "OpenSSL"]),
   module("ValidateStage", "Stages/Validate", ["Mail", "Pipeline"]),
   module("StoreStage", "Stages/Store", ["Mail", "Pipeline"]),
@@ -60,7 +60,7 @@ let service: [Target] = [
     "MailflowApp", "App/Composition",
     [
       "Pipeline", "EmbeddedBroker", "KafkaBroker", "PipelineCommands", "Mail", "ValidateStage", "StoreStage",
-      "SMTPGateway", "WebGateway", "Network", "Linux",
+      "SMTPGateway", "WebGateway", "Network", "Linux", "OpenSSL",
     ]),
   .executableTarget(
     name: "mailflow", dependencies: ["MailflowApp", "PipelineCommands"], path: "App", exclude: ["Composition"],
@@ -86,7 +86,7 @@ let testing: [Target] = [
   tests("SQLiteTests", ["SQLite"]),
   tests("YAMLTests", ["YAML"]),
   tests("OpenSSLTests", ["OpenSSL"]),
-  tests("NetworkTests", ["Network", "Linux"]),
+  tests("NetworkTests", ["Network", "Linux", "OpenSSL"]),
   tests("PipelineTests", ["Pipeline", "PipelineTesting", "YAML"]),
   .executableTarget(
     name: "BrokerCrashProbe", dependencies: ["EmbeddedBroker", "Pipeline"], path: "Tests/BrokerCrashProbe",
@@ -99,7 +99,7 @@ let testing: [Target] = [
   tests("PipelineCommandsTests", ["PipelineCommands", "Pipeline"]),
   tests("MailTests", ["Mail", "Pipeline", "SQLite"]),
   tests("StageTests", ["ValidateStage", "StoreStage", "Mail", "Pipeline", "PipelineTesting"]),
-  tests("SMTPGatewayTests", ["SMTPGateway", "Mail", "Network", "Pipeline", "PipelineTesting"]),
+  tests("SMTPGatewayTests", ["SMTPGateway", "Mail", "Network", "OpenSSL", "Pipeline", "PipelineTesting"]),
   tests("WebGatewayTests", ["WebGateway", "Mail", "Network", "Pipeline"]),
   tests("LogPipelineTests", ["Pipeline", "PipelineTesting", "EmbeddedBroker"]),
 ]
