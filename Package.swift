@@ -52,7 +52,7 @@ let framework: [Target] = [
 ]
 
 let service: [Target] = [
-  module("Network", "Network", ["Curl", "Event", "Linux"]),
+  module("Network", "Network", ["Curl", "Event", "Linux", "OpenSSL"]),
   module("Mail", "Mail", ["Pipeline", "SQLite", "OpenSSL"]),
   module("ValidateStage", "Stages/Validate", ["Mail", "Pipeline"]),
   module("StoreStage", "Stages/Store", ["Mail", "Pipeline"]),
@@ -62,7 +62,7 @@ let service: [Target] = [
     "MailflowApp", "App/Composition",
     [
       "Pipeline", "EmbeddedBroker", "KafkaBroker", "S3ContentStore", "PipelineCommands", "Mail", "ValidateStage",
-      "StoreStage", "SMTPGateway", "WebGateway", "Network", "Linux",
+      "StoreStage", "SMTPGateway", "WebGateway", "Network", "Linux", "OpenSSL",
     ]),
   .executableTarget(
     name: "mailflow", dependencies: ["MailflowApp", "PipelineCommands"], path: "App", exclude: ["Composition"],
@@ -88,7 +88,7 @@ let testing: [Target] = [
   tests("SQLiteTests", ["SQLite"]),
   tests("YAMLTests", ["YAML"]),
   tests("OpenSSLTests", ["OpenSSL"]),
-  tests("NetworkTests", ["Network", "Linux"]),
+  tests("NetworkTests", ["Network", "Linux", "OpenSSL"]),
   tests("PipelineTests", ["Pipeline", "PipelineTesting", "YAML"]),
   .executableTarget(
     name: "BrokerCrashProbe", dependencies: ["EmbeddedBroker", "Pipeline"], path: "Tests/BrokerCrashProbe",
@@ -107,7 +107,7 @@ let testing: [Target] = [
     swiftSettings: settings),
   tests("MailTests", ["Mail", "MIMEChecks", "ContentConformance", "Pipeline", "SQLite"]),
   tests("StageTests", ["ValidateStage", "StoreStage", "Mail", "Pipeline", "PipelineTesting"]),
-  tests("SMTPGatewayTests", ["SMTPGateway", "Mail", "Network", "Pipeline", "PipelineTesting"]),
+  tests("SMTPGatewayTests", ["SMTPGateway", "Mail", "Network", "OpenSSL", "Pipeline", "PipelineTesting"]),
   tests("WebGatewayTests", ["WebGateway", "Mail", "Network", "Pipeline"]),
   tests("LogPipelineTests", ["Pipeline", "PipelineTesting", "EmbeddedBroker"]),
 ]

@@ -82,6 +82,8 @@ public final class Connection {
   public func close() {
     guard transport.isOpen else { return }
     loop.checkIsolated()
+    // To say so when something was lost would make what did arrive look whole.
+    if pending == 0, !isSending { _ = transport.tryGoodbye() }
     watch?.cancel()
     watch = nil
     timer?.cancel()

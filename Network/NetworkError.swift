@@ -8,6 +8,8 @@ public enum NetworkError: Error, Equatable, Sendable, CustomStringConvertible {
     case write
     /// To reach another machine.
     case connect
+    /// To agree with the peer on TLS.
+    case handshake
     /// To wait for connections.
     case listen
     /// To start an event loop or watch something on it.
@@ -26,6 +28,10 @@ public enum NetworkError: Error, Equatable, Sendable, CustomStringConvertible {
   case cancelled
   /// The server stops and this session is between two commands: say goodbye and end.
   case shuttingDown
+  /// The peer and we do not understand each other in TLS; OpenSSL's words. The connection is closed.
+  case tls(String)
+  /// The peer is gone without the end that TLS requires: what came may have been cut off.
+  case truncated
   /// The system refused: its errno and its text.
   case system(Operation, code: Int32, text: String)
   /// Nobody can be served at an address.
@@ -54,6 +60,8 @@ public enum NetworkError: Error, Equatable, Sendable, CustomStringConvertible {
     case .closed: "the connection is closed"
     case .cancelled: "cancelled"
     case .shuttingDown: "the server is shutting down"
+    case .tls(let reason): "TLS: \(reason)"
+    case .truncated: "the peer is gone without the end that TLS requires"
     case .system(let operation, let code, let text): "\(operation.rawValue) failed: \(text) (errno \(code))"
     case .cannotListen(let failure):
       "cannot listen on \(failure.address): \(failure.text) (errno \(failure.code)). \(failure.hint)"

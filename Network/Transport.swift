@@ -1,9 +1,10 @@
 import Glibc
 import Linux
+import OpenSSL
 
-/// Moves bytes between memory and a socket without waiting.
+/// Moves bytes between memory and a socket without waiting, in plain or by TLS.
 ///
-/// The one place that knows how bytes reach the wire: TLS goes in here, between the socket and the connection.
+/// The one place that knows how bytes reach the wire.
 struct Transport {
   enum Progress {
     case done(Int)
@@ -15,6 +16,8 @@ struct Transport {
 
   /// -1 once it was closed.
   private(set) var descriptor: Int32
+  /// What encrypts; nil while bytes travel in plain.
+  private(set) var tls: TLSSession?
 
   init(_ descriptor: Int32) {
     self.descriptor = descriptor
@@ -23,9 +26,10 @@ struct Transport {
   var isOpen: Bool { descriptor >= 0 }
 
   /// Whether a read may give something though the socket is not readable.
-  var hasBuffered: Bool { false }
+  var hasBuffered: Bool { tls?.hasBuffered ?? false }
 
   func tryRead(_ start: UnsafeMutableRawPointer, _ count: Int) -> Progress {
+    if let tls { return Progress(tls.read(start, count), .read) }
     while true {
       let result = recv(descriptor, start, count, 0)
       if result > 0 { return .done(result) }
@@ -40,6 +44,7 @@ struct Transport {
   }
 
   func tryWrite(_ start: UnsafeRawPointer, _ count: Int) -> Progress {
+    if let tls { return Progress(tls.write(start, count), .write) }
     while true {
       let result = send(descriptor, start, count, Int32(MSG_NOSIGNAL))
       if result >= 0 { return .done(result) }
@@ -52,18 +57,38 @@ struct Transport {
     }
   }
 
-  /// Tells the peer that nothing more comes.
+  /// From now on by TLS; `tryHandshake` comes before anything else.
+  mutating func startTLS(_ context: TLSContext, serverName: String?) throws(NetworkError) {
+    do throws(OpenSSLError) {
+      tls = try TLSSession(context, descriptor: descriptor, serverName: serverName)
+    } catch { throw .tls(error.description) }
+  }
+
+  func tryHandshake() -> Progress {
+    tls.map { Progress($0.handshake(), .handshake) } ?? .done(0)
+  }
+
+  /// Says within TLS that nothing more comes; in plain there is nothing to say.
+  func tryGoodbye() -> Progress {
+    tls.map { Progress($0.endWriting(), .write) } ?? .done(0)
+  }
+
+  /// Tells the peer's system that nothing more comes.
   func endWriting() {
     if isOpen { _ = shutdown(descriptor, Int32(SHUT_WR)) }
   }
 
-  /// Throws away what waits to be read, about `limit` bytes at most. To close on it would make the kernel reset the
-  /// connection, and the peer lose our last answer.
+  /// Throws away what waits to be read from the socket, about `limit` bytes at most. To close on it would make the kernel
+  /// reset the connection, and the peer lose our last answer.
   func discardReceived(limit: Int) {
+    guard isOpen else { return }
     withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 1) { buffer in
-      guard let start = buffer.baseAddress else { return }
       var left = limit
-      while left > 0, case .done(let count) = tryRead(start, buffer.count) { left -= count }
+      while left > 0 {
+        let count = recv(descriptor, buffer.baseAddress, buffer.count, 0)
+        guard count > 0 else { return }
+        left -= count
+      }
     }
   }
 
@@ -77,7 +102,23 @@ struct Transport {
 
   mutating func close() {
     guard isOpen else { return }
+    tls = nil
     _ = Glibc.close(descriptor)
     descriptor = -1
+  }
+}
+
+extension Transport.Progress {
+  fileprivate init(_ progress: TLSSession.Progress, _ operation: NetworkError.Operation) {
+    self =
+      switch progress {
+      case .done(let count): .done(count)
+      case .wantsRead: .wantsRead
+      case .wantsWrite: .wantsWrite
+      case .end: .end
+      case .truncated: .failed(.truncated)
+      case .system(let code): .failed(.system(operation, code: code, text: Errno(code: code).text))
+      case .failed(let words): .failed(.tls(words))
+      }
   }
 }

@@ -49,6 +49,7 @@ extension Connection {
   /// Sends what was written and tells the peer that nothing more comes. It may still be read from.
   public func finishWriting() async throws(NetworkError) {
     try await flush()
+    while case .mustWait(let needs) = try attempt({ transport.tryGoodbye() }) { try await waitToSend(needs) }
     transport.endWriting()
   }
 
@@ -110,11 +111,14 @@ extension Connection {
   }
 
   private func trySend(_ bytes: ArraySlice<UInt8>) throws(NetworkError) -> Attempt {
-    guard isOpen else { throw .closed }
-    let progress = bytes.withUnsafeBytes { raw in
-      raw.baseAddress.map { transport.tryWrite($0, raw.count) } ?? .done(0)
+    try attempt {
+      bytes.withUnsafeBytes { raw in raw.baseAddress.map { transport.tryWrite($0, raw.count) } ?? .done(0) }
     }
-    switch progress {
+  }
+
+  private func attempt(_ body: () -> Transport.Progress) throws(NetworkError) -> Attempt {
+    guard isOpen else { throw .closed }
+    switch body() {
     case .done(let count): return .done(count)
     case .failed(let error):
       sawClose = true

@@ -2,6 +2,7 @@ import Glibc
 import Linux
 import Mail
 import Network
+import OpenSSL
 import Pipeline
 import PipelineCommands
 import SMTPGateway
@@ -40,14 +41,20 @@ enum Gateways {
     return try SMTPGateway(
       options, hostname: hostname, postmasterDomain: context.topology.domains.first, loops: [loop],
       directory: StoreDirectory(directory: stores.directory, log: context.log), acceptor: acceptor,
+      certificate: try Certificates.open(
+        options.tlsCertificate, key: options.tlsKey, hostname: hostname, gateway: gateway.name, context),
       clock: context.clock, log: context.log.with(("gateway", "smtp")))
   }
 
   private static func web(
     _ gateway: Topology.Gateway, _ context: GatewayContext, _ stores: Stores, _ loop: EventLoop
   ) throws -> WebGateway {
-    try WebGateway(
-      WebGatewayOptions(gateway.options), loops: [loop], store: stores.mail,
+    let options = WebGatewayOptions(gateway.options)
+    return try WebGateway(
+      options, loops: [loop], store: stores.mail,
+      certificate: try Certificates.open(
+        options.tlsCertificate, key: options.tlsKey, hostname: machineName(), protocols: ["http/1.1"],
+        gateway: gateway.name, context),
       readiness: {
         let states = context.stageStates()
         return Readiness(
@@ -68,22 +75,29 @@ enum Gateways {
 
 /// What has a socket that listens.
 private protocol SocketGateway: Sendable {
-  var address: SocketAddress { get }
+  /// Where it listens, by the option that says so.
+  var addresses: [(option: String, address: SocketAddress)] { get }
   func start() async throws
   func shutdown(draining: Duration, deadline: Duration) async
 }
 
-extension SMTPGateway: SocketGateway {}
-extension WebGateway: SocketGateway {}
+extension SMTPGateway: SocketGateway {
+  fileprivate var addresses: [(option: String, address: SocketAddress)] {
+    [("listen", address)] + (tlsAddress.map { [("tls-listen", $0)] } ?? [])
+  }
+}
+extension WebGateway: SocketGateway {
+  fileprivate var addresses: [(option: String, address: SocketAddress)] { [("listen", address)] }
+}
 
 /// A gateway as the service starts and stops it.
 private struct SocketService: GatewayService {
   let name: String
   let gateway: any SocketGateway
 
-  func start() async throws -> String {
+  func start() async throws -> [(option: String, address: String)] {
     try await gateway.start()
-    return gateway.address.description
+    return gateway.addresses.map { ($0.option, $0.address.description) }
   }
   func drain(deadline: Duration) async { await gateway.shutdown(draining: deadline / 2, deadline: deadline) }
 }

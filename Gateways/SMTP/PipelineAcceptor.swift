@@ -49,6 +49,7 @@ public struct PipelineAcceptor: MailAcceptor {
   private func envelope(_ mail: ReceivedMail) -> Envelope {
     Envelope(
       sender: mail.reversePath, recipients: mail.recipients, helo: mail.helo, remoteAddress: mail.remoteAddress,
-      protocolName: mail.transmission.rawValue, isEightBit: mail.body == .eightBitMIME, receivedBy: hostname)
+      protocolName: mail.transmission.name, encryption: mail.transmission.encryption,
+      isEightBit: mail.body == .eightBitMIME, receivedBy: hostname)
   }
 }

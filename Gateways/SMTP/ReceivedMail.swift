@@ -1,14 +1,26 @@
 public import Mail
+public import Network
 public import Pipeline
 
 /// One mail transaction that a client has completed and that nobody has taken charge of yet.
 public struct ReceivedMail: Sendable {
-  /// How it came (RFC 3848).
-  public enum TransmissionType: String, Sendable {
-    /// After HELO.
-    case smtp = "SMTP"
-    /// After EHLO.
-    case esmtp = "ESMTP"
+  /// How it came.
+  public struct Transmission: Sendable, Hashable {
+    /// After EHLO rather than HELO.
+    public var isExtended: Bool
+    /// With SMTPUTF8.
+    public var isInternational = false
+    /// How it was encrypted; nil: it was not.
+    public var tls: TLSDescription?
+
+    /// Version and cipher suite of TLS, for trace fields.
+    public var encryption: String? { tls.map { "\($0.version) \($0.cipher)" } }
+
+    /// Its name in trace fields (RFC 3848, RFC 6531 section 4.3): `SMTP`, `ESMTP`, `ESMTPS`, `UTF8SMTP`, `UTF8SMTPS`.
+    public var name: String {
+      guard isExtended else { return "SMTP" }  // there is none for HELO within TLS
+      return (isInternational ? "UTF8SMTP" : "ESMTP") + (tls == nil ? "" : "S")
+    }
   }
 
   /// Where failures are reported; nil for `<>`.
@@ -19,11 +31,11 @@ public struct ReceivedMail: Sendable {
   public var helo: String
   /// The client's IP address, without port.
   public var remoteAddress: String
-  /// SMTP or ESMTP.
-  public var transmission: TransmissionType
+  /// How it came.
+  public var transmission: Transmission
   /// What the client declared.
   public var body: SMTPBodyType
-  /// The message as it was received, byte for byte, after dot-unstuffing.
+  /// The message as it was received, byte for byte, after dot-unstuffing, or as its chunks were.
   public var content: [UInt8]
   /// When the end of the message was read.
   public var received: Timestamp

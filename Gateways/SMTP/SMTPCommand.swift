@@ -12,6 +12,10 @@ public enum SMTPCommand: Sendable, Hashable {
   case rcpt(Recipient)
   /// Announces the message.
   case data
+  /// Announces so many octets of the message (RFC 3030).
+  case bdat(octets: Int, isLast: Bool)
+  /// Asks to go over to TLS (RFC 3207).
+  case startTLS
   /// Gives up the transaction.
   case rset
   /// Nothing.
@@ -41,12 +45,17 @@ public enum SMTPCommand: Sendable, Hashable {
     public var size: Int?
     /// What the content holds (RFC 6152); 7BIT if it did not say.
     public var body: SMTPBodyType = .sevenBit
+    /// Whether addresses and header may hold UTF-8 (RFC 6531).
+    public var isInternational = false
 
     /// What MAIL says.
-    public init(reversePath: EmailAddress?, size: Int? = nil, body: SMTPBodyType = .sevenBit) {
+    public init(
+      reversePath: EmailAddress?, size: Int? = nil, body: SMTPBodyType = .sevenBit, isInternational: Bool = false
+    ) {
       self.reversePath = reversePath
       self.size = size
       self.body = body
+      self.isInternational = isInternational
     }
   }
 }
@@ -71,8 +80,10 @@ public enum SMTPSyntaxError: Error, Sendable, Hashable {
   case reversePath
   /// The forward-path does not fit the grammar.
   case forwardPath
-  /// Octets above 127, for which the client has no extension.
+  /// Octets above 127 where the client has not said SMTPUTF8.
   case notASCII
+  /// BDAT without a size that can be read: where the next command begins is not known.
+  case chunk
   /// A parameter of an extension that is not offered.
   case unknownParameter(String)
 
@@ -84,7 +95,8 @@ public enum SMTPSyntaxError: Error, Sendable, Hashable {
     case .arguments(let usage): SMTPReply(501, "5.5.4", "Syntax: \(usage)")
     case .reversePath: SMTPReply(501, "5.1.7", "Bad reverse-path: MAIL FROM:<user@domain> or MAIL FROM:<>")
     case .forwardPath: SMTPReply(501, "5.1.3", "Bad forward-path: RCPT TO:<user@domain>")
-    case .notASCII: SMTPReply(553, "5.6.7", "Only ASCII is taken here")
+    case .notASCII: .needsUTF8
+    case .chunk: SMTPReply(501, "5.5.4", "Syntax: BDAT octets [LAST]; closing connection")
     case .unknownParameter(let name): SMTPReply(555, "5.5.4", "Parameter \(name.prefix(40)) is not offered")
     }
   }

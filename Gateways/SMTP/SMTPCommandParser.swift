@@ -23,6 +23,8 @@ public enum SMTPCommandParser {
     case "MAIL": return .mail(try mail(&scanner))
     case "RCPT": return .rcpt(try recipient(&scanner))
     case "DATA": return try alone(&scanner, .data, "DATA")
+    case "BDAT": return try chunk(&scanner)
+    case "STARTTLS": return try alone(&scanner, .startTLS, "STARTTLS")
     case "RSET": return try alone(&scanner, .rset, "RSET")
     case "QUIT": return try alone(&scanner, .quit, "QUIT")
     case "NOOP": return .noop
@@ -42,8 +44,16 @@ public enum SMTPCommandParser {
     return command
   }
 
-  /// A domain or an address literal; underscores and a dot at the end are taken, since many machines are named so. The name goes into a trace
-  /// header, so nothing that would mean something there gets through.
+  private static func chunk(_ scanner: inout SMTPScanner) throws(SMTPSyntaxError) -> SMTPCommand {
+    let digits = scanner.take { (48...57).contains($0) }
+    guard let octets = number(String(decoding: digits, as: UTF8.self)) else { throw .chunk }
+    if scanner.isAtEnd { return .bdat(octets: octets, isLast: false) }
+    guard scanner.skipSpaces() > 0, scanner.take(word: "LAST"), scanner.isAtEnd else { throw .chunk }
+    return .bdat(octets: octets, isLast: true)
+  }
+
+  /// A domain or an address literal; underscores and a dot at the end are taken, since many machines are named so. The
+  /// name goes into a trace header, so nothing that would mean something there gets through.
   private static func clientName(
     _ scanner: inout SMTPScanner, _ usage: String
   ) throws(SMTPSyntaxError) -> String {
@@ -58,7 +68,7 @@ public enum SMTPCommandParser {
   private static func mail(_ scanner: inout SMTPScanner) throws(SMTPSyntaxError) -> SMTPCommand.Mail {
     guard scanner.take(word: "FROM:") else { throw .arguments("MAIL FROM:<address>") }
     scanner.skipSpaces()
-    guard scanner.isASCII else { throw .notASCII }
+    let isASCII = scanner.isASCII
     guard let path = SMTPPathGrammar.path(&scanner) else { throw .reversePath }
     var mail: SMTPCommand.Mail
     switch path {
@@ -79,16 +89,19 @@ public enum SMTPCommandParser {
           throw .arguments("BODY=7BIT or BODY=8BITMIME")
         }
         mail.body = body
+      case "SMTPUTF8":
+        guard parameter.value.isEmpty else { throw .arguments("SMTPUTF8 without a value") }
+        mail.isInternational = true
       default: throw .unknownParameter(parameter.name)
       }
     }
+    guard isASCII || mail.isInternational else { throw .notASCII }
     return mail
   }
 
   private static func recipient(_ scanner: inout SMTPScanner) throws(SMTPSyntaxError) -> SMTPCommand.Recipient {
     guard scanner.take(word: "TO:") else { throw .arguments("RCPT TO:<address>") }
     scanner.skipSpaces()
-    guard scanner.isASCII else { throw .notASCII }
     let recipient: SMTPCommand.Recipient
     switch SMTPPathGrammar.path(&scanner) {
     case .address(let address): recipient = .address(address)

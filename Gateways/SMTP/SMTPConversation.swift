@@ -10,8 +10,12 @@ struct SMTPConversation {
   /// Octets of memory that are counted for this connection.
   private var reserved = 0
 
-  init(_ context: SMTPGateway.Context, _ peer: IPAddress) {
+  private let isImplicit: Bool
+
+  /// - Parameter isImplicit: whether TLS comes before the greeting.
+  init(_ context: SMTPGateway.Context, _ peer: IPAddress, isImplicit: Bool = false) {
     self.context = context
+    self.isImplicit = isImplicit
     self.peer = peer
     session = SMTPSession(context.configuration, remoteAddress: peer.description, at: context.clock.now)
   }
@@ -20,6 +24,7 @@ struct SMTPConversation {
     context.metrics.add("mailflow_smtp_connections_total")
     guard context.admission.clients.enter(peer) else {
       context.metrics.add("mailflow_smtp_connections_refused_total")
+      guard !isImplicit else { return connection.close() }
       return await say(.tooManyConnections, connection)
     }
     defer {
@@ -30,6 +35,7 @@ struct SMTPConversation {
     connection.readTimeout = nil
     connection.writeTimeout = context.configuration.timeLimits.command
     do throws(NetworkError) {
+      if isImplicit { try await startTLS(connection) }
       try await converse(connection)
     } catch {
       switch error {
@@ -73,9 +79,25 @@ struct SMTPConversation {
       try await write(connection)
       action = session.accepted(await accept(mail), at: context.clock.now)
     }
+    if case .startTLS = action { try await startTLS(connection) }
     if case .close = action { return false }
     if !reserve(session.heldBytes) { session.refuseMessage() }
     return true
+  }
+
+  private mutating func startTLS(_ connection: Connection) async throws(NetworkError) {
+    guard let certificate = context.certificate else { throw .closed }
+    if !isImplicit { try await write(connection) }
+    do throws(NetworkError) {
+      let tls = try await connection.startTLS(
+        certificate.current, timeout: context.configuration.timeLimits.handshake)
+      session.secured(tls, at: context.clock.now)
+      context.metrics.add("mailflow_smtp_tls_total{version=\"\(tls.version)\"}")
+    } catch {
+      context.metrics.add("mailflow_smtp_tls_failures_total")
+      context.log.write(.info, "no TLS", ("client", peer.description), ("error", error.description))
+      throw .closed
+    }
   }
 
   /// Sends the replies so far, all at once.

@@ -6,6 +6,17 @@ public struct SMTPGatewayOptions: StageOptions, Hashable {
   public static let schema = OptionSchema([
     Option("listen", .address, default: .text("127.0.0.1:2525"), "Address and port to accept connections at"),
     Option(
+      "tls-certificate", .text, default: .text("self-signed"),
+      "PEM file with the certificate and its chain, taken anew when it changes; self-signed: one made in the data "
+        + "folder; none: no TLS"),
+    Option("tls-key", .text, required: false, "PEM file with its key, by default the certificate's file"),
+    Option(
+      "tls-listen", .address, required: false,
+      "Address and port for TLS from the first byte, besides STARTTLS at listen"
+    ),
+    Option(
+      "requires-tls", .boolean, default: .boolean(false), "Whether mail is taken by TLS only; not for a public MX"),
+    Option(
       "hostname", .text, required: false, "This server's name in greetings and trace headers, by default the machine's"),
     Option("max-message-size", .size(1024...1 << 30), default: .integer(50 << 20), "Octets of a message"),
     Option(
@@ -37,6 +48,14 @@ public struct SMTPGatewayOptions: StageOptions, Hashable {
 
   /// `HOST:PORT`.
   public var listen: String
+  /// PEM file, or `self-signed` or `none`.
+  public var tlsCertificate: String
+  /// PEM file; nil: the certificate's.
+  public var tlsKey: String?
+  /// `HOST:PORT` for implicit TLS.
+  public var tlsListen: String?
+  /// Whether mail in plain is refused.
+  public var requiresTLS: Bool
   /// The server's name; nil: the application's default.
   public var hostname: String?
   /// Octets.
@@ -65,6 +84,9 @@ public struct SMTPGatewayOptions: StageOptions, Hashable {
       throw Mistake(
         description: "“\(hostname)” cannot be the hostname of an SMTP gateway: write a domain, such as mx.example.com")
     }
+    if tlsCertificate == "none", requiresTLS || tlsListen != nil {
+      throw Mistake(description: "requires-tls and tls-listen need a certificate: tls-certificate is none")
+    }
     guard maximumMessageSize <= maximumMemory else {
       throw Mistake(
         description:
@@ -81,6 +103,10 @@ public struct SMTPGatewayOptions: StageOptions, Hashable {
 
   private init(checked values: OptionValues) {
     listen = values.text("listen") ?? "127.0.0.1:2525"
+    tlsCertificate = values.text("tls-certificate") ?? "none"
+    tlsKey = values.text("tls-key")
+    tlsListen = values.text("tls-listen")
+    requiresTLS = values.bool("requires-tls")
     hostname = values.text("hostname")
     maximumMessageSize = values.int("max-message-size")
     maximumRecipients = values.int("max-recipients")
@@ -102,6 +128,7 @@ public struct SMTPGatewayOptions: StageOptions, Hashable {
   /// What a session needs of them.
   func sessionConfiguration(hostname: String, postmasterDomain: String?) -> SMTPSessionConfiguration {
     var configuration = SMTPSessionConfiguration(hostname: self.hostname ?? hostname)
+    configuration.requiresTLS = requiresTLS
     configuration.postmasterDomain = postmasterDomain
     configuration.maximumMessageSize = maximumMessageSize
     configuration.maximumRecipients = maximumRecipients

@@ -24,11 +24,13 @@ enum SMTPPathGrammar {
       } while scanner.take(UInt8(ascii: ","))
       guard scanner.take(UInt8(ascii: ":")) else { return nil }
     }
-    let text = String(decoding: mailbox(&scanner), as: UTF8.self)
-    guard scanner.take(UInt8(ascii: ">")) else { return nil }
+    // To mend what is not UTF-8 would make one address of several.
+    guard let text = String(validating: mailbox(&scanner), as: UTF8.self), scanner.take(UInt8(ascii: ">")) else {
+      return nil
+    }
     // Only postmaster may be named without a domain (RFC 5321 section 4.5.1).
     if text.lowercased() == "postmaster" { return .postmaster }
-    return EmailAddress(text).map { .address($0) }
+    return EmailAddress(text, allowingUTF8: true).map { .address($0) }
   }
 
   /// What stands before the closing bracket; a bracket in quotes is none.

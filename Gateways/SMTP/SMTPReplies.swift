@@ -7,11 +7,19 @@ extension SMTPReply {
   static let cannotVerify = SMTPReply(252, "2.0.0", "Cannot verify, but will take mail and try to deliver it")
   static let noExpansion = SMTPReply(502, "5.5.1", "EXPN is not offered")
   static let help = SMTPReply(
-    214, "2.0.0", "Commands: EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT\nSee RFC 5321")
+    214, "2.0.0", "Commands: EHLO HELO STARTTLS MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT\nSee RFC 5321")
+  static let startTLS = SMTPReply(220, "2.0.0", "Ready to start TLS")
+  static func chunkTaken(_ octets: Int) -> SMTPReply { SMTPReply(250, "2.0.0", "\(octets) octets received") }
 
   static let helloFirst = SMTPReply(503, "5.5.1", "Say EHLO or HELO first")
   static let nestedMail = SMTPReply(503, "5.5.1", "A transaction is open already: end it with DATA or RSET")
   static let mailFirst = SMTPReply(503, "5.5.1", "Say MAIL first")
+  static let noTLS = SMTPReply(502, "5.5.1", "STARTTLS is not offered")
+  static let isTLS = SMTPReply(503, "5.5.1", "TLS is in use already")
+  static let needsTLS = SMTPReply(530, "5.7.0", "Must issue a STARTTLS command first")
+  static let behindStartTLS = SMTPReply(501, "5.5.1", "Nothing may follow STARTTLS before the handshake")
+  static let mixedChunks = SMTPReply(503, "5.5.1", "The message comes by BDAT: end it with LAST or RSET")
+  static let needsUTF8 = SMTPReply(553, "5.6.7", "An address beyond ASCII needs SMTPUTF8 at MAIL")
   static let noValidRecipients = SMTPReply(554, "5.5.1", "No valid recipients")
 
   static let tooManyRecipients = SMTPReply(452, "4.5.3", "Too many recipients: send the others in another transaction")

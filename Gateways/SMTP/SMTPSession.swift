@@ -1,4 +1,5 @@
 public import Mail
+public import Network
 public import Pipeline
 
 /// The server's side of one SMTP connection (RFC 5321): takes bytes and answers, says what to do next. No I/O.
@@ -22,6 +23,8 @@ public struct SMTPSession: Sendable {
     case resolve(EmailAddress)
     /// Write the output, ask the acceptor, then call `accepted`.
     case accept(ReceivedMail)
+    /// Write the output, shake hands, then call `secured`; if that fails, close the connection.
+    case startTLS
     /// Write the output, then close the connection.
     case close
   }
@@ -31,6 +34,10 @@ public struct SMTPSession: Sendable {
     /// Waiting for the directory's word on this recipient.
     case resolving(EmailAddress)
     case data(SMTPDataReader, began: Timestamp?)
+    /// Within a chunk, which `chunks` counts; it is read to its end in any case.
+    case chunk(refusal: SMTPReply?, began: Timestamp?)
+    /// Waiting for the handshake.
+    case securing
     /// Waiting for the acceptor's word.
     case accepting
     case closed
@@ -39,6 +46,7 @@ public struct SMTPSession: Sendable {
   struct Transaction {
     var reversePath: EmailAddress?
     var body: SMTPBodyType
+    var isInternational: Bool
     var recipients: [EmailAddress] = []
     /// RCPT commands so far.
     var questions = 0
@@ -48,8 +56,11 @@ public struct SMTPSession: Sendable {
   let remoteAddress: String
   var phase = Phase.command
   var lines = SMTPLineReader()
-  var client: (name: String, transmission: ReceivedMail.TransmissionType)?
+  var client: (name: String, isExtended: Bool)?
+  var tls: TLSDescription?
   var transaction: Transaction?
+  /// The message of the transaction, once there was a BDAT.
+  var chunks: SMTPChunkReader?
   var output: [UInt8] = []
   var errors = 0
   var idleCommands = 0
@@ -81,7 +92,9 @@ public struct SMTPSession: Sendable {
   public var isBetweenCommands: Bool { if case .command = phase { true } else { false } }
 
   /// Octets of a message that are held in memory.
-  public var heldBytes: Int { if case .data(let reader, _) = phase { reader.content.count } else { 0 } }
+  public var heldBytes: Int {
+    if case .data(let reader, _) = phase { reader.content.count } else { chunks?.content.count ?? 0 }
+  }
 
   /// Takes bytes, perhaps not all: those left over are handed in again once the action is done.
   public mutating func receive(_ bytes: UnsafeRawBufferPointer, at now: Timestamp) -> (consumed: Int, action: Action) {
@@ -94,18 +107,26 @@ public struct SMTPSession: Sendable {
         let (consumed, event) = lines.read(rest)
         at += consumed
         action = event.flatMap { handle($0, at: now) }
+        // What stands behind STARTTLS came in plain: somebody in between may have put it there (CVE-2011-0411).
+        if case .startTLS? = action, at < bytes.count { return (at, close(.behindStartTLS)) }
+        if case .startTLS? = action { SMTPReply.startTLS.encode(into: &output) }
       case .data(var reader, let began):
         // The reader must not be held twice while it grows, or its content would be copied.
         phase = .closed
         at += reader.read(rest)
         let start = began ?? now
-        action = reader.isComplete ? finish(reader, at: now) : nil
+        action = reader.isComplete ? finish(reader.content, reader.defect, at: now) : nil
         if !reader.isComplete {
           phase = .data(reader, began: start)
-          let limits = configuration.timeLimits
-          deadline = min(now + limits.dataBlock, start + limits.message)
+          awaitBlock(began: start, at: now)
         }
-      case .resolving, .accepting: return (at, .read)
+      case .chunk(let refusal, let began):
+        at += chunks?.read(rest) ?? rest.count
+        let start = began ?? now
+        phase = .chunk(refusal: refusal, began: start)
+        awaitBlock(began: start, at: now)
+        action = chunks?.left == 0 ? finishChunk(refusal, at: now) : nil
+      case .resolving, .accepting, .securing: return (at, .read)
       case .closed: return (bytes.count, .close)
       }
       if let action { return (at, action) }
@@ -143,6 +164,17 @@ public struct SMTPSession: Sendable {
     }
   }
 
+  /// Begins anew within TLS: nothing that was said in plain counts (RFC 3207 section 4.2). At the start of an implicit TLS
+  /// connection the greeting stays.
+  public mutating func secured(_ tls: TLSDescription, at now: Timestamp) {
+    self.tls = tls
+    client = nil
+    endTransaction()
+    lines = SMTPLineReader()
+    phase = .command
+    deadline = now + configuration.timeLimits.command
+  }
+
   /// Gives up a client that let `deadline` pass.
   public mutating func timedOut() -> Action { close(.timedOut) }
 
@@ -160,10 +192,11 @@ public struct SMTPSession: Sendable {
 
   /// Stops keeping the message that is arriving: there is no memory for it. It is read to its end and refused (452).
   public mutating func refuseMessage() {
+    isOutOfStorage = true
+    chunks?.discard()
     guard case .data(var reader, let began) = phase else { return }
     phase = .closed
     reader.discard()
-    isOutOfStorage = true
     phase = .data(reader, began: began)
   }
 }

@@ -9,6 +9,7 @@ extension SMTPSession {
       do {
         return perform(try SMTPCommandParser.parse(line), at: now)
       } catch {
+        if error == .chunk { return close(error.reply) }
         if error == .unknownCommand, client == nil, Self.isOtherProtocol(line) { return close(.notSMTP) }
         return next(reply(error.reply, at: now))
       }
@@ -24,24 +25,31 @@ extension SMTPSession {
 
   private mutating func perform(_ command: SMTPCommand, at now: Timestamp) -> Action? {
     if case .rcpt(let named) = command { return recipient(named, at: now) }
-    idleCommands += 1
+    if case .bdat(let octets, _) = command, octets >= Self.usefulChunk {} else { idleCommands += 1 }
     if idleCommands > configuration.maximumIdleCommands, command != .quit { return close(.tooManyCommands) }
     switch command {
     case .ehlo(let name):
-      client = (name, .esmtp)
-      transaction = nil
+      client = (name, true)
+      endTransaction()
       let size = "SIZE \(configuration.maximumMessageSize)"
-      let lines = [configuration.hostname, size] + configuration.extensions
+      let security = configuration.offersTLS && tls == nil ? ["STARTTLS"] : []
+      let lines = [configuration.hostname, size] + configuration.extensions + security
       return next(reply(SMTPReply(250, nil, lines: lines), at: now))
     case .helo(let name):
-      client = (name, .smtp)
-      transaction = nil
+      client = (name, false)
+      endTransaction()
       return next(reply(SMTPReply(250, nil, configuration.hostname), at: now))
     case .mail(let mail): return next(reply(begin(mail), at: now))
     case .rcpt: return nil
     case .data: return data(at: now)
+    case .bdat(let octets, let isLast): return chunk(octets, isLast, at: now)
+    case .startTLS:
+      guard tls == nil else { return next(reply(.isTLS, at: now)) }
+      guard configuration.offersTLS else { return next(reply(.noTLS, at: now)) }
+      phase = .securing
+      return .startTLS
     case .rset:
-      transaction = nil
+      endTransaction()
       return next(reply(.ok, at: now))
     case .noop: return next(reply(.ok, at: now))
     case .vrfy: return next(reply(.cannotVerify, at: now))
@@ -53,16 +61,18 @@ extension SMTPSession {
 
   private mutating func begin(_ mail: SMTPCommand.Mail) -> SMTPReply {
     guard client != nil else { return .helloFirst }
+    guard tls != nil || !configuration.requiresTLS else { return .needsTLS }
     guard transaction == nil else { return .nestedMail }
     if let size = mail.size, size > configuration.maximumMessageSize {
       return .messageTooLarge(configuration.maximumMessageSize)
     }
-    transaction = Transaction(reversePath: mail.reversePath, body: mail.body)
+    transaction = Transaction(reversePath: mail.reversePath, body: mail.body, isInternational: mail.isInternational)
     return .senderOk
   }
 
   private mutating func recipient(_ named: SMTPCommand.Recipient, at now: Timestamp) -> Action? {
     guard let transaction else { return next(reply(client == nil ? .helloFirst : .mailFirst, at: now)) }
+    guard chunks == nil else { return next(reply(.mixedChunks, at: now)) }
     self.transaction?.questions += 1
     guard transaction.questions < configuration.maximumRecipients * 2 else { return close(.tooManyCommands) }
     guard transaction.recipients.count < configuration.maximumRecipients else {
@@ -70,7 +80,11 @@ extension SMTPSession {
     }
     let address: EmailAddress
     switch named {
-    case .address(let named): address = named
+    case .address(let named):
+      guard transaction.isInternational || named.description.utf8.allSatisfy({ $0 < 128 }) else {
+        return next(reply(.needsUTF8, at: now))
+      }
+      address = named
     case .postmaster:
       let domain = configuration.postmasterDomain ?? configuration.hostname
       guard let postmaster = EmailAddress("postmaster@\(domain)") else {
@@ -84,6 +98,7 @@ extension SMTPSession {
 
   private mutating func data(at now: Timestamp) -> Action? {
     guard let transaction else { return next(reply(client == nil ? .helloFirst : .mailFirst, at: now)) }
+    guard chunks == nil else { return next(reply(.mixedChunks, at: now)) }
     guard !transaction.recipients.isEmpty else { return next(reply(.noValidRecipients, at: now)) }
     if isDraining { return close(.shuttingDown) }
     SMTPReply.startData.encode(into: &output)
@@ -93,12 +108,54 @@ extension SMTPSession {
     return nil
   }
 
-  /// The end of a message was read: it goes to the acceptor, or is refused for what is wrong with it.
-  mutating func finish(_ reader: SMTPDataReader, at now: Timestamp) -> Action? {
-    let transaction = self.transaction
-    self.transaction = nil
+  /// Octets of a chunk below which it counts as a command that brings nothing.
+  private static let usefulChunk = 1024
+
+  /// The octets of a chunk come in any case, and must not be taken for commands (RFC 3030 section 2).
+  private mutating func chunk(_ octets: Int, _ isLast: Bool, at now: Timestamp) -> Action? {
+    var refusal: SMTPReply?
+    if let transaction {
+      if transaction.recipients.isEmpty { refusal = .noValidRecipients }
+    } else {
+      refusal = client == nil ? .helloFirst : .mailFirst
+    }
+    if refusal != nil || chunks == nil {
+      isOutOfStorage = false
+      chunks = SMTPChunkReader(limit: refusal == nil ? configuration.maximumMessageSize : 0)
+    }
+    chunks?.begin(octets: octets, isLast: isLast)
+    phase = .chunk(refusal: refusal, began: nil)
+    deadline = now + configuration.timeLimits.dataStart
+    return octets == 0 ? finishChunk(refusal, at: now) : nil
+  }
+
+  /// The end of a chunk was read.
+  mutating func finishChunk(_ refusal: SMTPReply?, at now: Timestamp) -> Action? {
     phase = .command
-    if let defect = reader.defect {
+    guard refusal == nil, let chunks else {
+      chunks = nil
+      return next(reply(refusal ?? .mailFirst, at: now))
+    }
+    if chunks.isLast || chunks.defect != nil || isOutOfStorage { return finish(chunks.content, chunks.defect, at: now) }
+    return next(reply(.chunkTaken(chunks.size), at: now))
+  }
+
+  mutating func awaitBlock(began: Timestamp, at now: Timestamp) {
+    let limits = configuration.timeLimits
+    deadline = min(now + limits.dataBlock, began + limits.message)
+  }
+
+  mutating func endTransaction() {
+    transaction = nil
+    chunks = nil
+  }
+
+  /// The end of a message was read: it goes to the acceptor, or is refused for what is wrong with it.
+  mutating func finish(_ content: [UInt8], _ defect: SMTPDataReader.Defect?, at now: Timestamp) -> Action? {
+    let transaction = self.transaction
+    endTransaction()
+    phase = .command
+    if let defect {
       switch defect {
       case .tooLarge: return next(reply(.messageTooLarge(configuration.maximumMessageSize), at: now))
       case .lineTooLong: return next(reply(.lineTooLong(SMTPDataReader.maximumLineLength), at: now))
@@ -110,8 +167,10 @@ extension SMTPSession {
     return .accept(
       ReceivedMail(
         reversePath: transaction.reversePath, recipients: transaction.recipients, helo: client.name,
-        remoteAddress: remoteAddress, transmission: client.transmission, body: transaction.body,
-        content: reader.content, received: now))
+        remoteAddress: remoteAddress,
+        transmission: .init(
+          isExtended: client.isExtended, isInternational: transaction.isInternational, tls: tls),
+        body: transaction.body, content: content, received: now))
   }
 
   /// Answers a command and starts the clock for the next one, unless this was the last one that is listened to.
@@ -143,7 +202,7 @@ extension SMTPSession {
   mutating func close(_ last: SMTPReply) -> Action {
     if case .closed = phase { return .close }
     phase = .closed
-    transaction = nil
+    endTransaction()
     lines = SMTPLineReader()
     last.encode(into: &output)
     return .close

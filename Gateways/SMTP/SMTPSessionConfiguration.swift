@@ -2,8 +2,14 @@
 public struct SMTPSessionConfiguration: Sendable, Hashable {
   /// Our name, in the greeting and in trace headers: a domain.
   public var hostname: String
-  /// What EHLO lists behind the name, in order, besides SIZE.
-  public var extensions: [String] = ["PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES"]
+  /// What EHLO lists behind the name, in order, besides SIZE and STARTTLS.
+  public var extensions: [String] = [
+    "PIPELINING", "8BITMIME", "SMTPUTF8", "CHUNKING", "ENHANCEDSTATUSCODES",
+  ]
+  /// Whether a client in plain may go over to TLS.
+  public var offersTLS = false
+  /// Whether a client in plain must do so before it sends mail (RFC 3207 section 4: not for a public MX).
+  public var requiresTLS = false
   /// The domain that `postmaster` alone belongs to; the hostname if nil.
   public var postmasterDomain: String?
   /// Octets of a message.
@@ -33,6 +39,8 @@ public struct SMTPSessionConfiguration: Sendable, Hashable {
     public var dataBlock = Duration.seconds(180)
     /// For a whole message.
     public var message = Duration.seconds(3600)
+    /// For a TLS handshake.
+    public var handshake = Duration.seconds(30)
 
     /// Those of RFC 5321, and an hour for a message.
     public init() {}

@@ -8,9 +8,10 @@ public final class WebGateway: Sendable {
 
   /// Takes the address; nobody is served before `start`.
   ///
+  /// - Parameter certificate: what is served by TLS alone then; nil: in plain.
   /// - Throws: `NetworkError.invalidAddress` or `.cannotListen`, with what to do.
   public init(
-    _ options: WebGatewayOptions, loops: [EventLoop], store: MailStore,
+    _ options: WebGatewayOptions, loops: [EventLoop], store: MailStore, certificate: CertificateFiles? = nil,
     readiness: @escaping @Sendable () -> Readiness, log: Log
   ) throws(NetworkError) {
     let api = WebAPI(store: store, log: log, readiness: readiness)
@@ -21,7 +22,7 @@ public final class WebGateway: Sendable {
     server = try Server(
       address: try SocketAddress(parsing: options.listen), loops: loops, maxConnections: options.maximumConnections
     ) { connection in
-      var session = HTTPSession(fixed) { request in await Self.respond(request, api) }
+      var session = HTTPSession(fixed, certificate: certificate) { request in await Self.respond(request, api) }
       await session.run(connection)
     }
   }

@@ -14,6 +14,8 @@ public enum MailAttributes {
   public static let remoteName = "remote-name"
   /// How it came, as in `Received`: `SMTP`, `ESMTP`, `ESMTPS`, `ESMTPA`, `ESMTPSA`, `UTF8SMTP…`, `HTTP`.
   public static let protocolName = "protocol"
+  /// Version and cipher suite of TLS, if it came so: `TLSv1.3 TLS_AES_256_GCM_SHA384`.
+  public static let encryption = "encryption"
   /// `7BIT` or `8BITMIME`.
   public static let body = "body"
   /// The name of the host that accepted it.
@@ -55,6 +57,8 @@ public struct Envelope: Sendable, Hashable {
   public var remoteName: String?
   /// How it came, such as `ESMTP`; see `MailAttributes.protocolName`.
   public var protocolName: String
+  /// How it was encrypted, such as `TLSv1.3 TLS_AES_256_GCM_SHA384`; nil: it was not.
+  public var encryption: String?
   /// Whether the client declared an 8-bit body (RFC 6152).
   public var isEightBit: Bool
   /// The name of the host that accepted it.
@@ -65,8 +69,8 @@ public struct Envelope: Sendable, Hashable {
   /// An envelope as a gateway accepts it.
   public init(
     sender: EmailAddress?, recipients: [EmailAddress], helo: String? = nil, remoteAddress: String? = nil,
-    remoteName: String? = nil, protocolName: String = "ESMTP", isEightBit: Bool = false, receivedBy: String? = nil,
-    authenticated: EmailAddress? = nil
+    remoteName: String? = nil, protocolName: String = "ESMTP", encryption: String? = nil,
+    isEightBit: Bool = false, receivedBy: String? = nil, authenticated: EmailAddress? = nil
   ) {
     self.sender = sender
     self.recipients = recipients
@@ -74,6 +78,7 @@ public struct Envelope: Sendable, Hashable {
     self.remoteAddress = remoteAddress
     self.remoteName = remoteName
     self.protocolName = protocolName
+    self.encryption = encryption
     self.isEightBit = isEightBit
     self.receivedBy = receivedBy
     self.authenticated = authenticated
@@ -90,6 +95,7 @@ public struct Envelope: Sendable, Hashable {
       helo: message.attribute(MailAttributes.helo), remoteAddress: message.attribute(MailAttributes.remoteAddress),
       remoteName: message.attribute(MailAttributes.remoteName),
       protocolName: message.attribute(MailAttributes.protocolName) ?? "SMTP",
+      encryption: message.attribute(MailAttributes.encryption),
       isEightBit: message.attribute(MailAttributes.body) == "8BITMIME",
       receivedBy: message.attribute(MailAttributes.receivedBy), authenticated: address(MailAttributes.authenticated))
   }
@@ -105,6 +111,7 @@ public struct Envelope: Sendable, Hashable {
     add(MailAttributes.remoteAddress, remoteAddress)
     add(MailAttributes.remoteName, remoteName)
     add(MailAttributes.protocolName, protocolName)
+    add(MailAttributes.encryption, encryption)
     add(MailAttributes.body, isEightBit ? "8BITMIME" : "7BIT")
     add(MailAttributes.receivedBy, receivedBy)
     add(MailAttributes.authenticated, authenticated?.description)

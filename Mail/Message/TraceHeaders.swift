@@ -7,7 +7,7 @@ public enum TraceHeaders {
     "Return-Path: <\(sender.map(\.description) ?? "")>\r\n"
   }
 
-  /// `Received: from HELO (NAME [ADDRESS]) by HOST with PROTOCOL id ID for <RECIPIENT>; DATE`, folded.
+  /// `Received: from HELO (NAME [ADDRESS]) by HOST with PROTOCOL (ENCRYPTION) id ID for <RECIPIENT>; DATE`, folded.
   ///
   /// - Parameters:
   ///   - id: of the message in our pipeline.
@@ -25,7 +25,14 @@ public enum TraceHeaders {
       }
       text += "\r\n\t"
     }
-    text += "by \(clean(host, or: "localhost")) with \(clean(envelope.protocolName, or: "SMTP")) id \(id)"
+    text += "by \(clean(host, or: "localhost")) with \(clean(envelope.protocolName, or: "SMTP"))"
+    if let encryption = envelope.encryption {
+      text += " (\(encryption.split(separator: " ").map { clean(String($0), or: "?") }.joined(separator: " ")))"
+      text += "\r\n\t"
+    } else {
+      text += " "
+    }
+    text += "id \(id)"
     if let recipient { text += "\r\n\tfor <\(recipient)>" }
     return text + ";\r\n\t\(MailDate(time))\r\n"
   }

@@ -6,10 +6,14 @@ public struct HTTPSession {
   private let handler: HTTPHandler
   private var parser: HTTPRequestParser
   private var served = 0
+  private let certificate: CertificateFiles?
 
-  /// A session that answers with `handler`.
-  public init(_ limits: HTTPLimits = HTTPLimits(), handler: @escaping HTTPHandler) {
+  /// A session that answers with `handler`, by TLS if there is a certificate.
+  public init(
+    _ limits: HTTPLimits = HTTPLimits(), certificate: CertificateFiles? = nil, handler: @escaping HTTPHandler
+  ) {
     self.limits = limits
+    self.certificate = certificate
     self.handler = handler
     parser = HTTPRequestParser(limits)
   }
@@ -18,11 +22,13 @@ public struct HTTPSession {
   public mutating func run(_ connection: Connection) async {
     let client = connection.peer.host
     guard limits.clients?.enter(client) ?? true else {
+      guard certificate == nil else { return connection.close() }
       try? await send(.text(429, "too many connections from your address"), connection, keepsAlive: false)
       return await connection.finish()
     }
     defer { limits.clients?.leave(client) }
     do throws(NetworkError) {
+      if let certificate { try await connection.startTLS(certificate.current, timeout: limits.headTime) }
       while try await serveOne(connection) {}
     } catch .timedOut(.read) {
       if !parser.isIdle { try? await send(.text(408, "the request took too long"), connection, keepsAlive: false) }

@@ -66,7 +66,7 @@ extension Command {
       log: ServiceLog.log(process: "supervisor")
     ) { listen in
       try? deployment.publish(listening: listen)
-      let addresses = listen.map { JSONValue.Member($0.gateway, .string($0.address)) }
+      let addresses = listen.map { JSONValue.Member($0.name, .string($0.address)) }
       Console.out(
         JSONValue.object([
           .init("ready", true), .init("pid", .int(Int(getpid()))), .init("listen", .object(addresses)),

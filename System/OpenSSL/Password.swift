@@ -5,6 +5,8 @@ public struct OpenSSLError: Error, Sendable, CustomStringConvertible {
   /// What was tried, and OpenSSL's own words.
   public let description: String
 
+  init(reason: String) { description = reason }
+
   init(_ what: String) {
     var buffer = [CChar](repeating: 0, count: 256)
     let code = ERR_get_error()

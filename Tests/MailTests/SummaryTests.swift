@@ -95,6 +95,12 @@ import Testing
         + "\tfor <a@b>;\r\n\tTue, 24 Nov 2026 08:30:00 +0000\r\n")
     #expect(TraceHeaders.returnPath(nil) == "Return-Path: <>\r\n")
     #expect(TraceHeaders.returnPath(envelope.sender) == "Return-Path: <s@x>\r\n")
+    var encrypted = envelope
+    encrypted.encryption = "TLSv1.3 TLS_AES_128_GCM_SHA256) evil"
+    #expect(
+      TraceHeaders.received(encrypted, host: "mail.example", id: id, recipient: nil, time: time)
+        == "Received: from evilX:1 (mx.example [IPv6:2001:db8::1])\r\n\tby mail.example with ESMTPS "
+        + "(TLSv1.3 TLS_AES_128_GCM_SHA256 evil)\r\n\tid \(id);\r\n\tTue, 24 Nov 2026 08:30:00 +0000\r\n")
     let bare = TraceHeaders.received(
       Envelope(sender: nil, recipients: [], protocolName: "HTTP"), host: "h", id: id, recipient: nil, time: time)
     #expect(bare == "Received: by h with HTTP id \(id);\r\n\tTue, 24 Nov 2026 08:30:00 +0000\r\n")
@@ -103,7 +109,8 @@ import Testing
   @Test func envelopeSurvivesTheJourney() throws {
     let envelope = Envelope(
       sender: nil, recipients: [try #require(EmailAddress("\"a b\"@x")), try #require(EmailAddress("c@y"))],
-      helo: "h", remoteAddress: "192.0.2.1", protocolName: "ESMTPSA", isEightBit: true, receivedBy: "mail.x",
+      helo: "h", remoteAddress: "192.0.2.1", protocolName: "ESMTPSA", encryption: "TLSv1.2 X", isEightBit: true,
+      receivedBy: "mail.x",
       authenticated: EmailAddress("u@x"))
     let message = Message(
       id: MessageID(at: Timestamp(milliseconds: 1), random: SystemRandom()), flow: "inbound", source: "smtp",

@@ -1,4 +1,5 @@
 import Mail
+import Network
 import Pipeline
 import SMTPGateway
 
@@ -51,6 +52,10 @@ struct Conversation {
         if case .accept(let mail) = action {
           mails.append(mail)
           action = session.accepted(acceptor(mail), at: now)
+        }
+        if case .startTLS = action {
+          flush()
+          session.secured(TLSDescription(version: "TLSv1.3", cipher: "C"), at: now)
         }
         if case .close = action { isClosed = true }
       }

@@ -30,7 +30,9 @@ import Testing
     "EHLO c", "HELO c", "MAIL FROM:<a@b.c>", "MAIL FROM:<>", "MAIL FROM:<a@b.c> SIZE=5", "RCPT TO:<x@example.com>",
     "RCPT TO:<nobody@example.com>", "DATA", "RSET", "NOOP", "QUIT", "x", ".", "..", "\r\n", "\r\n", "\r\n", "\r\n",
     "\r\n.\r\n", "\n", "\r", "\0", " ", "<", ">", "\"", "\\", "@", "[", "]", ":", "\u{e9}", "\r\nDATA\r\n",
-    "EHLO c\r\nMAIL FROM:<a@b.c>\r\nRCPT TO:<x@example.com>\r\nDATA\r\n",
+    "EHLO c\r\nMAIL FROM:<a@b.c>\r\nRCPT TO:<x@example.com>\r\nDATA\r\n", "STARTTLS", "MAIL FROM:<a@b.c> SMTPUTF8",
+    "RCPT TO:<\u{e9}@example.com>", "BDAT 3", "BDAT 4 LAST", "BDAT 0 LAST\r\n", "BDAT 6\r\nabcd\r\n", "BDAT x\r\n",
+    "EHLO c\r\nMAIL FROM:<a@b.c>\r\nRCPT TO:<x@example.com>\r\nBDAT 4\r\nab\r\n",
   ]
 
   /// Words of the protocol in any order: split anywhere, the outcome is the same; what is accepted has no bare CR or LF.

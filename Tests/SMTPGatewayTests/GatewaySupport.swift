@@ -1,5 +1,6 @@
 import Mail
 import Network
+import OpenSSL
 import Pipeline
 import SMTPGateway
 import Synchronization
@@ -82,11 +83,18 @@ struct GatewayFixture: Sendable {
   func connect() async throws(NetworkError) -> Client {
     Client(try await Connection.connect(to: gateway.address, on: loop))
   }
+
+  /// A client whose first byte is TLS.
+  func connectTLS() async throws -> Client {
+    let connection = try await Connection.connect(to: try #require(gateway.tlsAddress), on: loop)
+    try await connection.startTLS(TLSContext.client())
+    return Client(connection)
+  }
 }
 
 /// Runs a test against a gateway that it has to itself.
 func withGateway(
-  _ change: (inout SMTPGatewayOptions) -> Void = { _ in },
+  _ change: (inout SMTPGatewayOptions) -> Void = { _ in }, certificate: CertificateFiles? = nil,
   _ body: @Sendable (GatewayFixture) async throws -> Void
 ) async throws {
   let loop = try EventLoop()
@@ -98,7 +106,8 @@ func withGateway(
   let metrics = Metrics()
   let gateway = try SMTPGateway(
     options, hostname: "mx.example.com", postmasterDomain: "example.com", loops: [loop], directory: FakeDirectory(),
-    acceptor: acceptor, clock: SystemClock.shared, log: Log(clock: SystemClock.shared) { _ in }, metrics: metrics)
+    acceptor: acceptor, certificate: certificate, clock: SystemClock.shared,
+    log: Log(clock: SystemClock.shared) { _ in }, metrics: metrics)
   try await gateway.start()
   let fixture = GatewayFixture(gateway: gateway, acceptor: acceptor, loop: loop, metrics: metrics)
   do {

@@ -20,6 +20,8 @@ import Testing
         250-SIZE 52428800\r
         250-PIPELINING\r
         250-8BITMIME\r
+        250-SMTPUTF8\r
+        250-CHUNKING\r
         250 ENHANCEDSTATUSCODES\r
         250 2.1.0 Ok\r
         250 2.1.5 Ok\r
@@ -34,7 +36,7 @@ import Testing
     #expect(mail.recipients.map(\.description) == ["b@example.com", "c@example.com"])
     #expect(mail.helo == "client.example.org")
     #expect(mail.remoteAddress == "192.0.2.1")
-    #expect(mail.transmission == .esmtp)
+    #expect(mail.transmission.name == "ESMTP")
     #expect(mail.body == .eightBitMIME)
     #expect(mail.content == Array("Subject: x\r\n\r\n.hi\r\n".utf8))
     #expect(mail.received == talk.now)

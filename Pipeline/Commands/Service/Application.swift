@@ -75,10 +75,10 @@ public struct GatewayContext: Sendable {
 public protocol GatewayService: Sendable {
   /// Its name in the topology.
   var name: String { get }
-  /// Begins to listen, and returns the address with the port that was taken.
+  /// Begins to listen, and returns the addresses with the ports that were taken, by the option that says where.
   ///
   /// - Throws: an error whose text says which address cannot be listened on, and why.
-  func start() async throws -> String
+  func start() async throws -> [(option: String, address: String)]
   /// Accepts nothing more, says goodbye to whoever is connected, and returns when all sessions have ended, or at the
   /// deadline.
   func drain(deadline: Duration) async

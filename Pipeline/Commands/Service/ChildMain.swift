@@ -51,7 +51,9 @@ struct ChildMain {
     }
     for service in services {
       do {
-        reportToSupervisor("listen\t\(service.name)\t\(try await service.start())")
+        for (option, address) in try await service.start() {
+          reportToSupervisor("listen\t\(service.name)\t\(option)\t\(address)")
+        }
       } catch {
         throw ServiceError(
           .unavailable, "gateway \(service.name): \(error)",

@@ -109,8 +109,9 @@ public struct DataFolder: Sendable {
     return nil
   }
 
-  /// Replaces a file: whoever reads it sees the old text or the new one. `isDurable` also over a crash of the machine.
-  static func write(_ text: String, to path: String, isDurable: Bool = false) throws(ServiceError) {
+  /// Replaces a file, for its owner only: whoever reads it sees the old text or the new one. `isDurable` also over a crash
+  /// of the machine.
+  public static func write(_ text: String, to path: String, isDurable: Bool = false) throws(ServiceError) {
     let temporary = "\(path).new"
     let descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
     guard descriptor >= 0 else { throw .system("create", temporary) }

@@ -77,12 +77,22 @@ public struct Deployment: Sendable {
     return result
   }
 
+  /// An address that a gateway has taken, and the option that says where.
+  struct ListeningAddress {
+    let gateway: String
+    let option: String
+    let address: String
+
+    /// What it is called in the line that says that everything accepts: `smtp`, `smtp.tls-listen`.
+    var name: String { option == "listen" ? gateway : "\(gateway).\(option)" }
+  }
+
   /// Leaves the topology in the data folder, for the children and for commands.
   ///
   /// - Parameter listening: addresses that were taken: a gateway that has to be started again takes the same one.
-  func publish(listening: [(gateway: String, address: String)] = []) throws(ServiceError) {
+  func publish(listening: [ListeningAddress] = []) throws(ServiceError) {
     try DataFolder.write(text, to: folder.topology)
-    let taken = listening.map { "gateways.\($0.gateway).listen='\($0.address)'" }
+    let taken = listening.map { "gateways.\($0.gateway).\($0.option)='\($0.address)'" }
     let lines = [file] + overrides.map { "\($0.path)=\($0.value)" } + taken
     try DataFolder.write(lines.joined(separator: "\n") + "\n", to: folder.arguments)
   }

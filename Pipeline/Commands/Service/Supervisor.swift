@@ -14,7 +14,7 @@ struct Supervisor {
   let arguments: [String]
   let log: Log
   /// Told the addresses of the gateways once everything accepts.
-  let ready: ([(gateway: String, address: String)]) -> Void
+  let ready: ([Deployment.ListeningAddress]) -> Void
 
   /// How long a stage may ignore that its time is over.
   static let grace = Duration.seconds(2)
@@ -26,7 +26,7 @@ struct Supervisor {
   private var children: [String: ChildProcess] = [:]
   private var restartAt: [String: Int64] = [:]
   private var backOff: [String: Int64] = [:]
-  private var listen: [(gateway: String, address: String)] = []
+  private var listen: [Deployment.ListeningAddress] = []
   private var states: [String: String] = [:]
   private var isReady = false
   private var drainingSince: Int64?
@@ -35,7 +35,7 @@ struct Supervisor {
 
   init(
     folder: DataFolder, names: [String], arguments: [String], log: Log,
-    ready: @escaping ([(gateway: String, address: String)]) -> Void
+    ready: @escaping ([Deployment.ListeningAddress]) -> Void
   ) {
     self.folder = folder
     self.names = names
@@ -92,9 +92,9 @@ struct Supervisor {
     for line in children[name]?.lines() ?? [] {
       let words = line.split(separator: "\t", omittingEmptySubsequences: false).map(String.init)
       switch words.first {
-      case "listen" where words.count == 3:
-        listen.removeAll { $0.gateway == words[1] }
-        listen.append((words[1], words[2]))
+      case "listen" where words.count == 4:
+        listen.removeAll { $0.gateway == words[1] && $0.option == words[2] }
+        listen.append(Deployment.ListeningAddress(gateway: words[1], option: words[2], address: words[3]))
       case "ready":
         children[name]?.isReady = true
         backOff[name] = nil
