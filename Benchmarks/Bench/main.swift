@@ -13,6 +13,7 @@ func usage() -> Never {
            bench fill FOLDER RECORDS               leaves RECORDS of 300 bytes waiting
            bench grow FOLDER RECORDS               appends and hops RECORDS beside those that wait
            bench slow FOLDER SECONDS SLOW-PERCENT  latency of ordinary messages at 100 a second
+           bench kafka WORDS                       on a Kafka cluster, see Kafka.swift
     """)
   exit(64)
 }
@@ -31,5 +32,6 @@ case "chain": try await Chain.run(folder, messages: number(2))
 case "fill": try await Growth.fill(folder, records: number(2))
 case "grow": try await Growth.run(folder, records: number(2))
 case "slow": try await Slow.run(folder, seconds: number(2), slowPercent: number(3))
+case "kafka": try await Kafka.run(Array(words.dropFirst()))
 default: usage()
 }

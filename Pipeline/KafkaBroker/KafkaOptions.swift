@@ -1,4 +1,4 @@
-import Pipeline
+public import Pipeline
 
 extension KafkaBroker {
   /// How the partitions of a group are shared.
@@ -16,6 +16,10 @@ extension KafkaBroker {
     public var servers: String
     /// Any property of librdkafka, such as `security.protocol` and `sasl.password`.
     public var properties: [String: String] = [:]
+    /// What a hop is: a transaction, or records that are appended before the group goes on.
+    public var guarantee = Topology.Guarantee.exactlyOnce
+    /// How many producers take turns with a member's transactions.
+    public var rotation = 3
     /// How the partitions of a group are shared.
     public var assignor = Assignor.cooperative
     /// How often a member says that it is alive, and hears of changes.
@@ -94,6 +98,14 @@ extension KafkaBroker.Options {
     settings([
       "transactional.id": id, "enable.idempotence": "true", "acks": "all", "linger.ms": "0",
       "message.max.bytes": "\(largestRecord + 1024)", "transaction.timeout.ms": "\(transactionTimeout.milliseconds)",
+    ])
+  }
+
+  /// Of a producer that appends without transactions: nothing twice, nothing out of order.
+  var appender: [String: String] {
+    settings([
+      "enable.idempotence": "true", "acks": "all", "linger.ms": "0", "message.max.bytes": "\(largestRecord + 1024)",
+      "message.timeout.ms": "\(patienceMilliseconds)", "queue.buffering.max.kbytes": "65536",
     ])
   }
 

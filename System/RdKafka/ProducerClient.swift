@@ -10,13 +10,23 @@ public final class ProducerClient {
     public let offset: Int64
     /// Why it was not.
     public let error: KafkaError?
+    /// Whether it may be there in spite of the error.
+    public let mayBeThere: Bool
   }
 
   private let client: Client
   private var topics: [String: OpaquePointer] = [:]
 
   /// A producer.
-  public init(_ settings: [String: String]) throws(KafkaError) { client = try Client(RD_KAFKA_PRODUCER, settings) }
+  ///
+  /// - Parameter wake: called on librdkafka's threads when there are reports to serve.
+  public init(_ settings: [String: String], wake: (@Sendable () -> Void)? = nil) throws(KafkaError) {
+    client = try Client(RD_KAFKA_PRODUCER, settings, wake: wake)
+    if wake != nil, let queue = rd_kafka_queue_get_main(client.raw) {
+      client.watch(queue)
+      rd_kafka_queue_destroy(queue)
+    }
+  }
 
   deinit {
     // What still waits belongs to nobody: without this, freeing the client would wait for it.
@@ -78,11 +88,6 @@ public final class ProducerClient {
 
   /// Waits for reports, at most so long.
   public func serve(milliseconds: Int) { rd_kafka_poll(client.raw, Int32(clamping: milliseconds)) }
-
-  /// Waits until every record has its report, at most so long.
-  public func flush(milliseconds: Int) throws(KafkaError) {
-    try KafkaError.check(rd_kafka_flush(client.raw, Int32(clamping: milliseconds)))
-  }
 
   /// The reports that came since the last call.
   public func takeReports() -> [Report] {
