@@ -114,6 +114,14 @@ struct Kafka {
     await consumer.close()
   }
 
+  private static let added: [(StaticString, StaticString)] = [
+    ("hop-id", "0123456789abcdef"), ("hop-stage", "filter"), ("hop-time", "1790000000000"),
+  ]
+
+  private func bytes(_ text: StaticString) -> UnsafeRawBufferPointer {
+    UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount)
+  }
+
   /// A hop's outputs and progress.
   private func passed(_ records: [Record], to target: String) throws -> Settlement {
     var settlement = Settlement()
@@ -121,9 +129,7 @@ struct Kafka {
     var last: [TopicPartition: Record] = [:]
     for record in records {
       var headers = try record.headers()
-      headers.append("hop-id", "0123456789abcdef".utf8)
-      headers.append("hop-stage", "filter".utf8)
-      headers.append("hop-time", "1790000000000".utf8)
+      for (name, value) in Self.added { headers.append(name: bytes(name), value: bytes(value)) }
       settlement.outputs.append(
         OutgoingRecord(
           topic: target, partition: record.topicPartition.partition, key: record.key, headers: headers,
@@ -138,11 +144,12 @@ struct Kafka {
 
   private func hop(_ source: String, _ target: String, _ count: Int, _ limit: Int) async throws {
     let consumer = try await join(source)
-    var done = 0
+    var (done, hops) = (0, 0)
     var meter: Meter?
     try await withThrowingTaskGroup(of: Void.self) { group in
       while done < count {
         guard case .records(let records) = try await consumer.next(limit: limit) else { continue }
+        hops += 1
         if meter == nil { meter = Meter() }
         done += records.count
         // One settlement is under way while the next batch is made ready, as a stage does it.
@@ -151,7 +158,7 @@ struct Kafka {
       }
       try await group.waitForAll()
     }
-    if let meter { report(count: done, meter) }
+    if let meter { report(count: done, meter, ("hops", Double(hops))) }
     await consumer.close()
   }
 

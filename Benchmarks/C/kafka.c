@@ -61,8 +61,10 @@ static double cpu(void) {
 
 static double wall_start, cpu_start;
 static void start(void) { wall_start = seconds(), cpu_start = cpu(); }
+static long hops;
 static void report(long count) {
-  printf("{\"count\":%ld,\"seconds\":%f,\"cpu\":%f}\n", count, seconds() - wall_start, cpu() - cpu_start);
+  printf("{\"count\":%ld,\"seconds\":%f,\"cpu\":%f,\"hops\":%ld}\n", count, seconds() - wall_start, cpu() - cpu_start,
+         hops);
 }
 
 static void on_delivery(rd_kafka_t *producer, const rd_kafka_message_t *message, void *opaque) {
@@ -153,8 +155,10 @@ static void consume(const char *servers, const char *topic, long count) {
 static void hop(const char *servers, const char *source, const char *target, long count, long limit, int is_exact) {
   char id[128];
   snprintf(id, sizeof id, "c-%s", target);
-  const char *exact[] = {"transactional.id", id, "linger.ms", "0", "retry.backoff.ms", "2", NULL};
-  const char *least[] = {"enable.idempotence", "true", "acks", "all", "linger.ms", "0", NULL};
+  const char *exact[] = {"transactional.id", id, "linger.ms", "0", "retry.backoff.ms", "2",
+                         "delivery.report.only.error", "true", NULL};
+  const char *least[] = {"enable.idempotence", "true", "acks", "all", "linger.ms", "0",
+                         "delivery.report.only.error", "true", NULL};
   rd_kafka_t *producer = client(RD_KAFKA_PRODUCER, servers, is_exact ? exact : least, on_delivery);
   if (is_exact) check("init", rd_kafka_init_transactions(producer, 30000));
   rd_kafka_topic_t *topic = rd_kafka_topic_new(producer, target, NULL);
@@ -193,6 +197,7 @@ static void hop(const char *servers, const char *source, const char *target, lon
     rd_kafka_topic_partition_list_destroy(offsets);
     for (long index = 0; index < taken; index++) rd_kafka_message_destroy(batch[index]);
     done += taken;
+    hops++;
   }
   report(done);
   rd_kafka_queue_destroy(queue);

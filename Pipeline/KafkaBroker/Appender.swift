@@ -73,7 +73,7 @@ final class Appender {
 
   private func ready() throws(KafkaError) -> ProducerClient {
     if let client { return client }
-    let client = try ProducerClient(options.appender, wake: wake)
+    let client = try ProducerClient(options.appender(reporting: .everything), wake: wake)
     self.client = client
     return client
   }

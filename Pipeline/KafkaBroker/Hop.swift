@@ -77,7 +77,7 @@ final class Forwarding: Hop {
   private func ready() throws(HopFailure) -> ProducerClient {
     if let client { return client }
     do throws(KafkaError) {
-      let client = try ProducerClient(options.appender)
+      let client = try ProducerClient(options.appender(reporting: .failures))
       self.client = client
       return client
     } catch { throw .refused(BrokerError(error, "cannot append")) }
@@ -105,28 +105,20 @@ final class Forwarding: Hop {
     guard !records.isEmpty else { return }
     let client = try ready()
     _ = client.takeReports()
-    let deadline = Deadline(options.patience * 2)
     var failure: KafkaError?
-    var left = 0
     do throws(KafkaError) {
-      for record in records {
-        try client.append(record, token: 0)
-        left += 1
-      }
+      for (index, record) in records.enumerated() { try client.append(record, token: index) }
     } catch { failure = error }
-    while left > 0, !deadline.isOver {
-      client.serve(milliseconds: 100)
-      for report in client.takeReports() {
-        left -= 1
-        failure = report.error ?? failure
-      }
+    var isAnswered = true
+    do throws(KafkaError) { try client.flush(milliseconds: options.patienceMilliseconds * 2) } catch {
+      isAnswered = false
+      failure = error
     }
-    if left > 0 || client.fatalError != nil {
+    failure = client.takeReports().compactMap(\.error).first ?? failure
+    if !isAnswered || client.fatalError != nil {
       client.abandon(keeping: records)
       self.client = nil
     }
-    guard left > 0 || failure != nil else { return }
-    throw .refused(
-      failure.map { BrokerError($0, "append") } ?? BrokerError(.unavailable, "append: there was no answer"))
+    if let failure { throw .refused(BrokerError(failure, "append")) }
   }
 }

@@ -93,17 +93,25 @@ extension KafkaBroker.Options {
   /// question about another group's offsets is that its coordinator has moved.
   var admin: [String: String] { settings(["isolation.level": "read_uncommitted", "group.id": "mailflow-reader"]) }
 
+  /// What a producer says of its records. A hop does not ask where they are.
+  enum Reporting: String {
+    case everything = "false"
+    case failures = "true"
+  }
+
   /// Of a producer whose work is transactions.
-  func producer(id: String) -> [String: String] {
+  func producer(id: String, reporting: Reporting) -> [String: String] {
     settings([
+      "delivery.report.only.error": reporting.rawValue,
       "transactional.id": id, "enable.idempotence": "true", "acks": "all", "linger.ms": "0",
       "message.max.bytes": "\(largestRecord + 1024)", "transaction.timeout.ms": "\(transactionTimeout.milliseconds)",
     ])
   }
 
   /// Of a producer that appends without transactions: nothing twice, nothing out of order.
-  var appender: [String: String] {
+  func appender(reporting: Reporting) -> [String: String] {
     settings([
+      "delivery.report.only.error": reporting.rawValue,
       "enable.idempotence": "true", "acks": "all", "linger.ms": "0", "message.max.bytes": "\(largestRecord + 1024)",
       "message.timeout.ms": "\(patienceMilliseconds)", "queue.buffering.max.kbytes": "65536",
     ])

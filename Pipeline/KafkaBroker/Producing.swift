@@ -46,8 +46,12 @@ extension KafkaBroker {
   func prepare(_ records: [OutgoingRecord]) async throws(BrokerError) -> [PreparedRecord] {
     var result: [PreparedRecord] = []
     result.reserveCapacity(records.count)
+    var (topic, count) = ("", 0)
     for record in records {
-      let count = try await partitions(of: record.topic)
+      if record.topic != topic {
+        topic = record.topic
+        count = try await partitions(of: topic)
+      }
       let partition = record.partition ?? Partitioner.partition(of: record.key, among: count)
       guard (0..<count).contains(partition) else {
         throw BrokerError(.unknownTopic, "\(record.topic) has \(count) partitions, and no \(partition)")

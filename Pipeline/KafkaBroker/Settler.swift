@@ -64,7 +64,8 @@ final class Settler {
       let result: Result<Void, BrokerError>
       do throws(HopFailure) {
         let offsets = try offsets(admitted, first.admission.membership)
-        try hop.carryOut(isAppended ? [] : jobs.flatMap(\.records), offsets)
+        let records = jobs.count == 1 ? jobs[0].records : jobs.flatMap(\.records)
+        try hop.carryOut(isAppended ? [] : records, offsets)
         result = .success(())
       } catch {
         switch error {

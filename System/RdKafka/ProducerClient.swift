@@ -16,6 +16,7 @@ public final class ProducerClient {
 
   private let client: Client
   private var topics: [String: OpaquePointer] = [:]
+  private var last: (topic: String, handle: OpaquePointer)?
 
   /// A producer.
   ///
@@ -89,6 +90,11 @@ public final class ProducerClient {
   /// Waits for reports, at most so long.
   public func serve(milliseconds: Int) { rd_kafka_poll(client.raw, Int32(clamping: milliseconds)) }
 
+  /// Waits until every record has its report, at most so long.
+  public func flush(milliseconds: Int) throws(KafkaError) {
+    try KafkaError.check(rd_kafka_flush(client.raw, Int32(clamping: milliseconds)))
+  }
+
   /// The reports that came since the last call.
   public func takeReports() -> [Report] {
     defer { client.events.reports.removeAll(keepingCapacity: true) }
@@ -96,9 +102,13 @@ public final class ProducerClient {
   }
 
   private func handle(_ topic: String) throws(KafkaError) -> OpaquePointer {
-    if let handle = topics[topic] { return handle }
-    guard let handle = rd_kafka_topic_new(client.raw, topic, nil) else { throw KafkaError(rd_kafka_last_error()) }
+    // Most records go where the one before went.
+    if let last, last.topic == topic { return last.handle }
+    guard let handle = topics[topic] ?? rd_kafka_topic_new(client.raw, topic, nil) else {
+      throw KafkaError(rd_kafka_last_error())
+    }
     topics[topic] = handle
+    last = (topic, handle)
     return handle
   }
 }
