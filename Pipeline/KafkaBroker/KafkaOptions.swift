@@ -58,6 +58,10 @@ extension KafkaBroker.Options {
     let common = [
       "bootstrap.servers": servers, "client.id": "mailflow", "allow.auto.create.topics": "false",
       "socket.nagle.disable": "true", "log_level": "2",
+      // What a producer has under way: beyond, callers wait. What waits at the same time is sent together anyway.
+      "queue.buffering.max.kbytes": "65536", "linger.ms": "0",
+      // What is kept ready of each partition; there are dozens.
+      "queued.max.messages.kbytes": "1024", "fetch.message.max.bytes": "524288",
       // At 100, the default, every transaction that meets the last one's markers waits 100 ms.
       "retry.backoff.ms": "2", "topic.metadata.propagation.max.ms": "1000",
     ]
@@ -72,7 +76,7 @@ extension KafkaBroker.Options {
       "group.id": membership.group, "group.instance.id": membership.instance,
       "partition.assignment.strategy": assignor == .cooperative ? "cooperative-sticky" : "range",
       "enable.auto.commit": "false", "enable.auto.offset.store": "false", "auto.offset.reset": "error",
-      "isolation.level": "read_committed", "fetch.wait.max.ms": "100", "queued.max.messages.kbytes": "16384",
+      "isolation.level": "read_committed", "fetch.wait.max.ms": "100",
       "session.timeout.ms": "\(sessionTimeout.milliseconds)", "heartbeat.interval.ms": "\(heartbeat.milliseconds)",
       "max.poll.interval.ms": "\(max(300_000, revoking * 2, sessionTimeout.milliseconds))",
     ])
@@ -103,7 +107,7 @@ extension KafkaBroker.Options {
   func producer(id: String, reporting: Reporting) -> [String: String] {
     settings([
       "delivery.report.only.error": reporting.rawValue,
-      "transactional.id": id, "enable.idempotence": "true", "acks": "all", "linger.ms": "0",
+      "transactional.id": id, "enable.idempotence": "true", "acks": "all",
       "message.max.bytes": "\(largestRecord + 1024)", "transaction.timeout.ms": "\(transactionTimeout.milliseconds)",
     ])
   }
@@ -112,8 +116,8 @@ extension KafkaBroker.Options {
   func appender(reporting: Reporting) -> [String: String] {
     settings([
       "delivery.report.only.error": reporting.rawValue,
-      "enable.idempotence": "true", "acks": "all", "linger.ms": "0", "message.max.bytes": "\(largestRecord + 1024)",
-      "message.timeout.ms": "\(patienceMilliseconds)", "queue.buffering.max.kbytes": "65536",
+      "enable.idempotence": "true", "acks": "all", "message.max.bytes": "\(largestRecord + 1024)",
+      "message.timeout.ms": "\(patienceMilliseconds)",
     ])
   }
 

@@ -88,7 +88,8 @@ final class Transactor {
   /// Aborts, and says what is known then.
   private func rollBack(_ client: ProducerClient, _ records: [PreparedRecord], _ error: KafkaError) -> HopFailure {
     // What a record met says more than what the transaction made of it.
-    let error = client.takeReports().compactMap(\.error).first { $0.kind != .other } ?? error
+    let refusals = client.takeReports().compactMap(\.error)
+    let error = refusals.first { $0.kind != .other } ?? error
     let deadline = Deadline(options.patience * 2)
     var isAborted = false
     while !isAborted, client.fatalError == nil {
@@ -100,7 +101,10 @@ final class Transactor {
     _ = client.takeReports()
     // Without an answer to the abort the producer is of no use; the broker aborts by itself in time. Nothing was
     // committed in either case.
-    if !isAborted { abandon(client, records) }
+    //
+    // Nor after a broker refused a record: librdkafka 2.0.2 counts it all the same, and every later record of the
+    // partition would be refused for the gap.
+    if !isAborted || refusals.contains(where: { $0.code > 0 }) { abandon(client, records) }
     switch (client.fatalError ?? error).kind {
     case .fenced: return .fenced(client.fatalError ?? error)
     case .staleGroup: return .staleGroup(error, isAppended: false)
