@@ -74,10 +74,8 @@ let tools: [Target] = [
     name: "simulate", dependencies: ["Pipeline", "PipelineTesting", "EmbeddedBroker"], path: "Benchmarks/Simulate",
     swiftSettings: settings),
   .executableTarget(
-    name: "bench", dependencies: ["Mail", "Pipeline", "PipelineCommands", "EmbeddedBroker"], path: "Benchmarks/Bench",
-    swiftSettings: settings),
-  .executableTarget(
-    name: "kafka-hop", dependencies: ["Pipeline", "KafkaBroker"], path: "Benchmarks/KafkaHop", swiftSettings: settings),
+    name: "bench", dependencies: ["Mail", "Pipeline", "PipelineCommands", "EmbeddedBroker", "KafkaBroker"],
+    path: "Benchmarks/Bench", swiftSettings: settings),
 ]
 
 let testing: [Target] = [

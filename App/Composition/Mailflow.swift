@@ -22,6 +22,7 @@ public enum Mailflow {
       case .kafka(let servers, let properties):
         var options = KafkaBroker.Options(servers: servers)
         options.properties = properties
+        options.guarantee = topology.guarantee
         return try await KafkaBroker.open(options)
       }
     },

@@ -14,6 +14,7 @@ func usage() -> Never {
            bench grow FOLDER RECORDS               appends and hops RECORDS beside those that wait
            bench mime FOLDER ROUNDS read|decode|summary   every message in FOLDER
            bench slow FOLDER SECONDS SLOW-PERCENT  latency of ordinary messages at 100 a second
+           bench kafka WORDS                       on a Kafka cluster, see Kafka.swift
     """)
   exit(64)
 }
@@ -33,5 +34,6 @@ case "fill": try await Growth.fill(folder, records: number(2))
 case "grow": try await Growth.run(folder, records: number(2))
 case "mime": try MIME.run(folder, rounds: number(2), words.dropFirst(3).first ?? "")
 case "slow": try await Slow.run(folder, seconds: number(2), slowPercent: number(3))
+case "kafka": try await Kafka.run(Array(words.dropFirst()))
 default: usage()
 }

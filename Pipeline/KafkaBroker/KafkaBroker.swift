@@ -4,22 +4,12 @@ import Synchronization
 
 /// Topics on a Kafka cluster.
 ///
-/// Whatever is appended is part of a transaction and seen when that is committed; a settlement is one transaction of its
-/// outputs and its offsets. What librdkafka blocks on, it blocks on threads of this broker's own.
+/// Several records that are appended in one call are a transaction, and seen when that is committed; so are a settlement's
+/// outputs and offsets. A single record needs none. What librdkafka blocks on, it blocks on threads of this broker's own.
 public final class KafkaBroker: Broker {
-  private struct Batch: Sendable {
-    let records: [PreparedRecord]
-    let answer: Answer<[Int64]>
-  }
-
-  private enum Work: Sendable {
-    case batch(Batch)
-    /// A topic was deleted: what the producer remembers of its sequence is wrong when one of that name comes again.
-    case renew
-  }
-
   let options: Options
-  private let producing: Lane<Work>
+  let producing: Lane<Work>
+  let appending: Lane<Single>
   private let asking: Lane<@Sendable (Questions) -> Void>
   private let reading: Lane<@Sendable (Reader) -> Void>
 
@@ -39,6 +29,10 @@ public final class KafkaBroker: Broker {
       let transactor = Transactor(options, id: id, isRenewable: true)
       return { KafkaBroker.work($0, transactor) }
     }
+    appending = Lane(ringing: { ring in
+      let appender = Appender(options, wake: ring)
+      return { KafkaBroker.work($0, appender) }
+    })
     asking = Lane {
       let questions = Questions(options)
       return { for question in $0 { question(questions) } }
@@ -80,6 +74,7 @@ public final class KafkaBroker: Broker {
     try await ask { questions throws(BrokerError) in try questions.delete(topics, readBy: groups) }
     state.withLock { state in for topic in topics { state.partitions[topic] = nil } }
     _ = producing.add(.renew)
+    _ = appending.add(.finish)
   }
 
   /// See `Broker`.
@@ -105,85 +100,6 @@ public final class KafkaBroker: Broker {
   }
 
   // MARK: Records
-
-  /// See `Broker`. Calls that wait at the same time share a transaction.
-  @discardableResult
-  public func produce(_ records: [OutgoingRecord]) async throws(BrokerError) -> [RecordPosition] {
-    if isClosed { throw .closed }
-    guard !records.isEmpty else { return [] }
-    let prepared = try await prepare(records)
-    let result: Result<[Int64], BrokerError> = await withCheckedContinuation { answer in
-      if !producing.add(.batch(Batch(records: prepared, answer: answer))) {
-        answer.resume(returning: .failure(.closed))
-      }
-    }
-    return zip(prepared, try result.get()).map { RecordPosition($0.place, $1) }
-  }
-
-  /// Decides where records go, and loads their values.
-  func prepare(_ records: [OutgoingRecord]) async throws(BrokerError) -> [PreparedRecord] {
-    var result: [PreparedRecord] = []
-    result.reserveCapacity(records.count)
-    for record in records {
-      let count = try await partitions(of: record.topic)
-      let partition = record.partition ?? Partitioner.partition(of: record.key, among: count)
-      guard (0..<count).contains(partition) else {
-        throw BrokerError(.unknownTopic, "\(record.topic) has \(count) partitions, and no \(partition)")
-      }
-      let value: Bytes
-      switch record.value {
-      case .bytes(let bytes): value = bytes
-      case .same(let original): value = try await original.value()
-      }
-      let size = record.key.count + record.headers.encoded.count + value.count
-      guard size <= options.largestRecord else {
-        throw BrokerError(
-          .tooLarge, "a record of \(size) bytes for \(record.topic): the limit is \(options.largestRecord)")
-      }
-      result.append(
-        PreparedRecord(
-          place: TopicPartition(record.topic, partition), key: record.key, headers: record.headers, value: value))
-    }
-    return result
-  }
-
-  private static func work(_ items: [Work], _ transactor: Transactor) {
-    var group: [Batch] = []
-    for item in items {
-      switch item {
-      case .batch(let batch): group.append(batch)
-      case .renew:
-        append(group, transactor)
-        group = []
-        transactor.renew()
-      }
-    }
-    append(group, transactor)
-  }
-
-  private static func append(_ batches: [Batch], _ transactor: Transactor) {
-    guard !batches.isEmpty else { return }
-    let result: BrokerError
-    do {
-      var offsets = try transactor.transact(batches.flatMap(\.records))[...]
-      for batch in batches {
-        batch.answer.resume(returning: .success(Array(offsets.prefix(batch.records.count))))
-        offsets = offsets.dropFirst(batch.records.count)
-      }
-      return
-    } catch {
-      switch error {
-      case .refused(let reason):
-        if batches.count > 1 { return batches.forEach { append([$0], transactor) } }
-        result = reason
-      case .unknown(let reason): result = reason
-      case .fenced, .staleGroup:
-        result = BrokerError(.unavailable, "produce: the transaction was not taken")
-        transactor.renew()
-      }
-    }
-    for batch in batches { batch.answer.resume(returning: .failure(result)) }
-  }
 
   /// See `Broker`.
   public func read(_ partition: TopicPartition, from offset: Int64, limit: Int) async throws(BrokerError) -> [Record] {
@@ -277,14 +193,17 @@ public final class KafkaBroker: Broker {
       for consumer in consumers ?? [] { group.addTask { await consumer.close() } }
     }
     producing.close()
+    _ = appending.add(.finish)
+    appending.close()
     asking.close()
     reading.close()
     await producing.ended()
+    await appending.ended()
     await asking.ended()
     await reading.ended()
   }
 
-  private var isClosed: Bool { state.withLock { $0.isClosed } }
+  var isClosed: Bool { state.withLock { $0.isClosed } }
 
   // MARK: Lanes
 

@@ -20,8 +20,8 @@ final class KafkaConsumer: Consumer {
     let (state, options) = (state, broker.options)
     let id = "mailflow.\(membership.group).\(membership.instance)"
     settling = Lane {
-      let transactor = Transactor(options, id: id, isRenewable: false)
-      let settler = Settler(transactor, state, patience: options.patience)
+      let hop: any Hop = options.guarantee == .exactlyOnce ? Rotation(options, id: id) : Forwarding(options)
+      let settler = Settler(hop, state, patience: options.patience)
       return { items in
         var jobs: [Settler.Job] = []
         for item in items {

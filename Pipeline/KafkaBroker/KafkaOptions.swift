@@ -1,4 +1,4 @@
-import Pipeline
+public import Pipeline
 
 extension KafkaBroker {
   /// How the partitions of a group are shared.
@@ -16,6 +16,10 @@ extension KafkaBroker {
     public var servers: String
     /// Any property of librdkafka, such as `security.protocol` and `sasl.password`.
     public var properties: [String: String] = [:]
+    /// What a hop is: a transaction, or records that are appended before the group goes on.
+    public var guarantee = Topology.Guarantee.exactlyOnce
+    /// How many producers take turns with a member's transactions.
+    public var rotation = 3
     /// How the partitions of a group are shared.
     public var assignor = Assignor.cooperative
     /// How often a member says that it is alive, and hears of changes.
@@ -54,6 +58,10 @@ extension KafkaBroker.Options {
     let common = [
       "bootstrap.servers": servers, "client.id": "mailflow", "allow.auto.create.topics": "false",
       "socket.nagle.disable": "true", "log_level": "2",
+      // What a producer has under way: beyond, callers wait. What waits at the same time is sent together anyway.
+      "queue.buffering.max.kbytes": "65536", "linger.ms": "0",
+      // What is kept ready of each partition; there are dozens.
+      "queued.max.messages.kbytes": "1024", "fetch.message.max.bytes": "524288",
       // At 100, the default, every transaction that meets the last one's markers waits 100 ms.
       "retry.backoff.ms": "2", "topic.metadata.propagation.max.ms": "1000",
     ]
@@ -68,7 +76,7 @@ extension KafkaBroker.Options {
       "group.id": membership.group, "group.instance.id": membership.instance,
       "partition.assignment.strategy": assignor == .cooperative ? "cooperative-sticky" : "range",
       "enable.auto.commit": "false", "enable.auto.offset.store": "false", "auto.offset.reset": "error",
-      "isolation.level": "read_committed", "fetch.wait.max.ms": "100", "queued.max.messages.kbytes": "16384",
+      "isolation.level": "read_committed", "fetch.wait.max.ms": "100",
       "session.timeout.ms": "\(sessionTimeout.milliseconds)", "heartbeat.interval.ms": "\(heartbeat.milliseconds)",
       "max.poll.interval.ms": "\(max(300_000, revoking * 2, sessionTimeout.milliseconds))",
     ])
@@ -89,11 +97,27 @@ extension KafkaBroker.Options {
   /// question about another group's offsets is that its coordinator has moved.
   var admin: [String: String] { settings(["isolation.level": "read_uncommitted", "group.id": "mailflow-reader"]) }
 
+  /// What a producer says of its records. A hop does not ask where they are.
+  enum Reporting: String {
+    case everything = "false"
+    case failures = "true"
+  }
+
   /// Of a producer whose work is transactions.
-  func producer(id: String) -> [String: String] {
+  func producer(id: String, reporting: Reporting) -> [String: String] {
     settings([
-      "transactional.id": id, "enable.idempotence": "true", "acks": "all", "linger.ms": "0",
+      "delivery.report.only.error": reporting.rawValue,
+      "transactional.id": id, "enable.idempotence": "true", "acks": "all",
       "message.max.bytes": "\(largestRecord + 1024)", "transaction.timeout.ms": "\(transactionTimeout.milliseconds)",
+    ])
+  }
+
+  /// Of a producer that appends without transactions: nothing twice, nothing out of order.
+  func appender(reporting: Reporting) -> [String: String] {
+    settings([
+      "delivery.report.only.error": reporting.rawValue,
+      "enable.idempotence": "true", "acks": "all", "message.max.bytes": "\(largestRecord + 1024)",
+      "message.timeout.ms": "\(patienceMilliseconds)",
     ])
   }
 

@@ -6,6 +6,7 @@ import Pipeline
 final class Lane<Item: Sendable>: Sendable {
   private struct State {
     var items: [Item] = []
+    var isRung = false
     var isClosed = false
     var hasEnded = false
     var waiters: [CheckedContinuation<Void, Never>] = []
@@ -14,6 +15,11 @@ final class Lane<Item: Sendable>: Sendable {
 
   /// - Parameter start: called on the thread; makes what works on the items, which never leaves the thread.
   init(_ start: @escaping @Sendable () -> ([Item]) -> Void) { startThread { [state] in Self.run(state, start()) } }
+
+  /// - Parameter start: is given what calls it with no items, from any thread, if it has something else to look at.
+  init(ringing start: @escaping @Sendable (_ ring: @escaping @Sendable () -> Void) -> ([Item]) -> Void) {
+    startThread { [state] in Self.run(state, start { state.signal { $0.isRung = true } }) }
+  }
 
   deinit { close() }
 
@@ -44,12 +50,15 @@ final class Lane<Item: Sendable>: Sendable {
 
   private static func run(_ state: Monitor<State>, _ work: ([Item]) -> Void) {
     while true {
-      let items = state.wait { state -> Monitor<State>.Waiting<[Item]> in
-        guard !state.items.isEmpty || state.isClosed else { return .signal }
-        defer { state.items = [] }
-        return .result(state.items)
+      let items = state.wait { state -> Monitor<State>.Waiting<[Item]?> in
+        guard !state.items.isEmpty || state.isRung || state.isClosed else { return .signal }
+        defer {
+          state.items = []
+          state.isRung = false
+        }
+        return .result(state.items.isEmpty && state.isClosed ? nil : state.items)
       }
-      if items.isEmpty { break }
+      guard let items else { break }
       work(items)
     }
     let waiters = state.withLock { state in

@@ -149,39 +149,37 @@ final class MemberThread {
   }
 
   /// An equal share of each partition first, then what is left of any.
+  ///
+  /// A batch for each partition: a record that is held for long keeps what was fetched of its own partition, and not of
+  /// all others.
   private func take(_ limit: Int) -> [Record] {
     let partitions = state.withLock { $0.readable() }
     guard !partitions.isEmpty else { return [] }
-    let messages = client.batch()
-    var places: [(name: TopicPartition, generation: Int64)] = []
+    let batches = partitions.map { _ in client.batch() }
     let share = (limit + partitions.count - 1) / partitions.count
+    var left = limit
     for quota in [share, limit] {
-      for partition in partitions {
+      for (partition, batch) in zip(partitions, batches) where left > 0 {
         guard let queue = queues[partition.name] else { continue }
-        var taken = 0
-        taking: while taken < quota, messages.count < limit {
-          switch queue.take(into: messages) {
-          case .message:
-            places.append(partition)
-            taken += 1
-          case .nothing, .end: break taking
-          case .failed(let error):
-            if error.kind == .outOfRange || error.kind == .unknownTopic || error.kind == .notPermitted {
-              state.withLock { $0.report(BrokerError(error, "\(partition.name) cannot be read on")) }
-            }
-            break taking
-          }
+        let before = batch.count
+        let found = queue.take(min(quota, left), into: batch)
+        left -= batch.count - before
+        if case .failed(let error) = found,
+          error.kind == .outOfRange || error.kind == .unknownTopic || error.kind == .notPermitted
+        {
+          state.withLock { $0.report(BrokerError(error, "\(partition.name) cannot be read on")) }
         }
       }
-      if messages.count >= limit { break }
     }
-    let batch = KafkaBatch(messages)
-    // Kept together: records of one partition side by side, in order.
-    var byPartition: [TopicPartition: [Record]] = [:]
-    for (index, place) in places.enumerated() {
-      byPartition[place.name, default: []].append(batch.record(index, of: place.name, generation: place.generation))
+    var records: [Record] = []
+    records.reserveCapacity(limit - left)
+    for (partition, messages) in zip(partitions, batches) where messages.count > 0 {
+      let batch = KafkaBatch(messages)
+      for index in 0..<messages.count {
+        records.append(batch.record(index, of: partition.name, generation: partition.generation))
+      }
     }
-    return partitions.flatMap { byPartition[$0.name] ?? [] }
+    return records
   }
 
   private func seek() {

@@ -50,8 +50,9 @@ final class Reader {
     let deadline = Deadline(options.patience + options.transactionTimeout)
     reading: while messages.count < limit, !deadline.isOver {
       while client.poll() != nil {}
-      switch queue.take(into: messages, milliseconds: 100) {
-      case .message: if messages.offset(messages.count - 1) + 1 >= end { break reading }
+      let found = queue.take(limit - messages.count, into: messages, milliseconds: 100)
+      if messages.count > 0, messages.offset(messages.count - 1) + 1 >= end { break reading }
+      switch found {
       case .end(let place): if place >= end { break reading }
       case .nothing: break
       case .failed(let error): if error.kind != .unavailable { throw error }

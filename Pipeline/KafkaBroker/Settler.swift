@@ -13,20 +13,20 @@ final class Settler {
   /// Records beyond which waiting settlements do not share a transaction.
   static let maximumRecords = 5000
 
-  private let transactor: Transactor
+  private let hop: any Hop
   private let state: Monitor<MemberState>
   private let patience: Duration
 
-  init(_ transactor: Transactor, _ state: Monitor<MemberState>, patience: Duration) {
-    self.transactor = transactor
+  init(_ hop: any Hop, _ state: Monitor<MemberState>, patience: Duration) {
+    self.hop = hop
     self.state = state
     self.patience = patience
   }
 
-  /// Takes the member's transactional id over: what its predecessor left open is ended.
+  /// Takes the member's name over: what its predecessor left open is ended.
   func prepare() -> Result<Void, BrokerError> {
     do {
-      try transactor.prepare()
+      try hop.prepare()
       return .success(())
     } catch {
       switch error {
@@ -56,17 +56,21 @@ final class Settler {
   private func settleTogether(_ jobs: [Job]) {
     let deadline = Deadline(patience * 3)
     var jobs = jobs
+    var isAppended = false
     while true {
       let admitted = admit(jobs)
       guard let first = admitted.first else { return }
       jobs = admitted.map(\.job)
       let result: Result<Void, BrokerError>
-      do throws(Transactor.Failure) {
-        _ = try transactor.transact(jobs.flatMap(\.records), try offsets(admitted, first.admission.membership))
+      do throws(HopFailure) {
+        let offsets = try offsets(admitted, first.admission.membership)
+        let records = jobs.count == 1 ? jobs[0].records : jobs.flatMap(\.records)
+        try hop.carryOut(isAppended ? [] : records, offsets)
         result = .success(())
       } catch {
         switch error {
-        case .staleGroup(let reason):
+        case .staleGroup(let reason, let areAppended):
+          isAppended = isAppended || areAppended
           finish(admitted)
           // Our partitions may be ours still, under a generation that we have not heard of yet, or when the others
           // have heard of this one.
@@ -99,14 +103,14 @@ final class Settler {
   /// What the group gets to know; nil if nothing.
   private func offsets(
     _ admitted: [Admitted], _ membership: GroupMembership?
-  ) throws(Transactor.Failure) -> Transactor.Offsets? {
+  ) throws(HopFailure) -> GroupOffsets? {
     // A later settlement of the same partition goes further.
     var next: [TopicPartition: Int64] = [:]
     for step in admitted.flatMap(\.job.progress) { next[step.topicPartition] = step.next }
     if next.isEmpty { return nil }
     // Between two generations, and never without one.
-    guard let membership else { throw .staleGroup(nil) }
-    return Transactor.Offsets(
+    guard let membership else { throw .staleGroup(nil, isAppended: false) }
+    return GroupOffsets(
       places: next.map { PartitionOffset(topic: $0.key.topic, partition: $0.key.partition, offset: $0.value) },
       membership: membership)
   }

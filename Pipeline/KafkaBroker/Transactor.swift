@@ -1,31 +1,11 @@
 import Pipeline
 import RdKafka
 
-/// A record with everything decided: where it goes, and its bytes at hand.
-struct PreparedRecord: Sendable {
-  let place: TopicPartition
-  let key: Bytes
-  let headers: Headers
-  let value: Bytes
-}
-
 /// Does one transaction after another with one transactional id. Used by one thread.
 ///
 /// A transaction whose end is unknown ends the producer. A new one under the same id fences it and ends what it left; so
 /// a member of a group, which may have been replaced meanwhile, must not make one by itself.
 final class Transactor {
-  /// Why a transaction did not happen, or may have.
-  enum Failure: Error {
-    /// It was not done.
-    case refused(BrokerError)
-    /// It was not done: the group is at another generation.
-    case staleGroup(KafkaError?)
-    /// It was not done: somebody else has the id, or the member's name.
-    case fenced(KafkaError)
-    /// Nobody knows.
-    case unknown(BrokerError)
-  }
-
   private let options: KafkaBroker.Options
   private let id: String
   private let isRenewable: Bool
@@ -40,18 +20,18 @@ final class Transactor {
   }
 
   /// Takes the transactional id over, if that was not done yet.
-  func prepare() throws(Failure) { _ = try ready() }
+  func prepare() throws(HopFailure) { _ = try ready() }
 
   /// Ends the producer, so that the next transaction begins with a new one.
   func renew() { client = nil }
 
-  private func ready() throws(Failure) -> ProducerClient {
+  private func ready() throws(HopFailure) -> ProducerClient {
     if let client { return client }
     guard !wasMade || isRenewable else {
       throw .unknown(BrokerError(.unknownResult, "the result of an earlier settlement is unknown"))
     }
     do throws(KafkaError) {
-      let client = try ProducerClient(options.producer(id: id))
+      let client = try ProducerClient(options.producer(id: id, reporting: isRenewable ? .everything : .failures))
       let deadline = Deadline(options.patience * 2)
       while true {
         do throws(KafkaError) {
@@ -67,19 +47,13 @@ final class Transactor {
     }
   }
 
-  /// What a group gets to know of a transaction.
-  struct Offsets {
-    let places: [PartitionOffset]
-    let membership: GroupMembership
-  }
-
   /// Appends the records and commits the offsets, all or nothing. Returns the records' offsets.
-  func transact(_ records: [PreparedRecord], _ offsets: Offsets? = nil) throws(Failure) -> [Int64] {
+  func transact(_ records: [PreparedRecord], _ offsets: GroupOffsets? = nil) throws(HopFailure) -> [Int64] {
     let client = try ready()
     _ = client.takeReports()
     do throws(KafkaError) {
       try client.begin()
-      for (index, record) in records.enumerated() { try append(record, token: index, client) }
+      for (index, record) in records.enumerated() { try client.append(record, token: index) }
       if let offsets {
         try client.sendOffsets(
           offsets.places, of: offsets.membership, milliseconds: options.patienceMilliseconds)
@@ -106,40 +80,16 @@ final class Transactor {
     return result
   }
 
-  private func append(_ record: PreparedRecord, token: Int, _ client: ProducerClient) throws(KafkaError) {
-    let headers = headers(record.headers)
-    try record.key.withUnsafeBytes { key throws(KafkaError) in
-      try record.value.withUnsafeBytes { value throws(KafkaError) in
-        while true {
-          do throws(KafkaError) {
-            return try client.produce(
-              topic: record.place.topic, partition: record.place.partition, key: key, value: value, headers: headers,
-              token: token)
-          } catch {
-            guard error.kind == .queueFull else { throw error }
-            client.serve(milliseconds: 10)
-          }
-        }
-      }
-    }
-  }
-
-  private func headers(_ headers: Headers) -> HeaderList? {
-    guard !headers.isEmpty else { return nil }
-    let list = HeaderList(capacity: 16)
-    headers.forEach { name, value in list.append(name, value) }
-    return list
-  }
-
   private func abandon(_ client: ProducerClient, _ records: [PreparedRecord]) {
     client.abandon(keeping: records)
     self.client = nil
   }
 
   /// Aborts, and says what is known then.
-  private func rollBack(_ client: ProducerClient, _ records: [PreparedRecord], _ error: KafkaError) -> Failure {
+  private func rollBack(_ client: ProducerClient, _ records: [PreparedRecord], _ error: KafkaError) -> HopFailure {
     // What a record met says more than what the transaction made of it.
-    let error = client.takeReports().compactMap(\.error).first { $0.kind != .other } ?? error
+    let refusals = client.takeReports().compactMap(\.error)
+    let error = refusals.first { $0.kind != .other } ?? error
     let deadline = Deadline(options.patience * 2)
     var isAborted = false
     while !isAborted, client.fatalError == nil {
@@ -151,20 +101,16 @@ final class Transactor {
     _ = client.takeReports()
     // Without an answer to the abort the producer is of no use; the broker aborts by itself in time. Nothing was
     // committed in either case.
-    if !isAborted { abandon(client, records) }
+    //
+    // Nor after a broker refused a record: librdkafka 2.0.2 counts it all the same, and every later record of the
+    // partition would be refused for the gap.
+    if !isAborted || refusals.contains(where: { $0.code > 0 }) { abandon(client, records) }
     switch (client.fatalError ?? error).kind {
     case .fenced: return .fenced(client.fatalError ?? error)
-    case .staleGroup: return .staleGroup(error)
+    case .staleGroup: return .staleGroup(error, isAppended: false)
     default: break
     }
     if !isAborted, !isRenewable { return .unknown(BrokerError(.unknownResult, "the abort was not answered: \(error)")) }
     return .refused(BrokerError(error, "the transaction was aborted"))
   }
-}
-
-/// An end of patience.
-struct Deadline {
-  let nanoseconds: Int64
-  init(_ patience: Duration) { nanoseconds = monotonicNanoseconds() + patience.microseconds * 1000 }
-  var isOver: Bool { monotonicNanoseconds() >= nanoseconds }
 }

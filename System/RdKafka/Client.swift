@@ -123,7 +123,8 @@ private func onDelivery(
   events.reports.append(
     .init(
       token: Int(bitPattern: message.pointee._private), offset: message.pointee.offset,
-      error: error == RD_KAFKA_RESP_ERR_NO_ERROR ? nil : KafkaError(error)))
+      error: error == RD_KAFKA_RESP_ERR_NO_ERROR ? nil : KafkaError(error),
+      mayBeThere: rd_kafka_message_status(message) != RD_KAFKA_MSG_STATUS_NOT_PERSISTED))
 }
 
 /// Called by librdkafka's threads when a queue that was empty is not any more.

@@ -100,7 +100,7 @@ public final class ConsumerClient {
   /// This member of this generation, as it is now; nil when the group does not know it: a transaction that named no
   /// member would be taken from anybody.
   public func membership() -> GroupMembership? {
-    rd_kafka_consumer_group_metadata(client.raw).map { GroupMembership($0) }.flatMap { $0.isMember ? $0 : nil }
+    rd_kafka_consumer_group_metadata(client.raw).map { GroupMembership($0, client) }.flatMap { $0.isMember ? $0 : nil }
   }
 
   /// Ends consuming; what was taken stays readable.
@@ -117,15 +117,17 @@ public final class ConsumerClient {
 
 /// A member of a group under one generation: what a transaction names when it commits offsets.
 public final class GroupMembership: @unchecked Sendable {
-  // Safe to share: never changed.
+  // Safe to share: never changed, and librdkafka's handles are thread-safe.
   let raw: OpaquePointer
+  private let client: Client
   /// The group's generation; -1 when not in it.
   public let generation: Int32
   /// Whether the group knows this member.
   let isMember: Bool
 
-  init(_ raw: OpaquePointer) {
+  init(_ raw: OpaquePointer, _ client: Client) {
     self.raw = raw
+    self.client = client
     // The serialised form is the only way to the generation: magic, generation (4 bytes of this machine), group id and
     // member id, each ended by a zero.
     var (buffer, size): (UnsafeMutableRawPointer?, Int) = (nil, 0)
@@ -146,4 +148,23 @@ public final class GroupMembership: @unchecked Sendable {
   }
 
   deinit { rd_kafka_consumer_group_metadata_destroy(raw) }
+
+  /// Commits offsets without a transaction, if the group still is at this generation. May be called on any thread.
+  public func commit(_ offsets: [PartitionOffset], milliseconds: Int) throws(KafkaError) {
+    // librdkafka names the generation that it is at, whatever this one is.
+    guard let now = rd_kafka_consumer_group_metadata(client.raw).map({ GroupMembership($0, client) }),
+      now.isMember, now.generation == generation
+    else { throw KafkaError(RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION) }
+    let queue = rd_kafka_queue_new(client.raw)
+    defer { rd_kafka_queue_destroy(queue) }
+    try PartitionList.with(offsets) { list throws(KafkaError) in
+      try KafkaError.check(rd_kafka_commit_queue(client.raw, list, queue, nil, nil))
+    }
+    guard let event = rd_kafka_queue_poll(queue, Int32(clamping: milliseconds)) else {
+      throw KafkaError(RD_KAFKA_RESP_ERR__TIMED_OUT)
+    }
+    defer { rd_kafka_event_destroy(event) }
+    try KafkaError.check(rd_kafka_event_error(event))
+    if let list = rd_kafka_event_topic_partition_list(event) { try PartitionList.check(list) }
+  }
 }

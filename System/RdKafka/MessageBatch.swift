@@ -17,7 +17,17 @@ public final class MessageBatch: @unchecked Sendable {
   /// How many there are.
   public var count: Int { messages.count }
 
-  func append(_ message: UnsafeMutablePointer<rd_kafka_message_t>) { messages.append(message) }
+  /// Takes the message over; what is none is freed and described.
+  func append(_ message: UnsafeMutablePointer<rd_kafka_message_t>) -> PartitionQueue.Found? {
+    let error = message.pointee.err
+    if error == RD_KAFKA_RESP_ERR_NO_ERROR {
+      messages.append(message)
+      return nil
+    }
+    defer { rd_kafka_message_destroy(message) }
+    if error == RD_KAFKA_RESP_ERR__PARTITION_EOF { return .end(message.pointee.offset) }
+    return .failed(KafkaError(error, String(cString: rd_kafka_message_errstr(message))))
+  }
 
   /// The offset of message `index`.
   public func offset(_ index: Int) -> Int64 { messages[index].pointee.offset }
@@ -58,11 +68,9 @@ public final class PartitionQueue {
   private let client: Client
   private let raw: OpaquePointer
 
-  /// What was found in the queue.
-  public enum Taken {
-    /// A message, which is the batch's last now.
-    case message
-    /// Nothing, for now.
+  /// What was found in the queue behind the messages.
+  public enum Found {
+    /// Nothing more, for now.
     case nothing
     /// The end of the partition: the next message gets this offset or a later one.
     case end(Int64)
@@ -84,16 +92,20 @@ public final class PartitionQueue {
     rd_kafka_queue_destroy(raw)
   }
 
-  /// Takes one message into `batch`. Never waits longer than `milliseconds`.
-  public func take(into batch: MessageBatch, milliseconds: Int = 0) -> Taken {
-    guard let message = rd_kafka_consume_queue(raw, Int32(clamping: milliseconds)) else { return .nothing }
-    let error = message.pointee.err
-    guard error != RD_KAFKA_RESP_ERR_NO_ERROR else {
-      batch.append(message)
-      return .message
+  /// Takes at most `limit` messages into `batch`. Waits for the first no longer than `milliseconds`.
+  public func take(_ limit: Int, into batch: MessageBatch, milliseconds: Int = 0) -> Found {
+    if milliseconds > 0, limit > 0 {
+      guard let message = rd_kafka_consume_queue(raw, Int32(clamping: milliseconds)) else { return .nothing }
+      if let found = batch.append(message) { return found }
+      return take(limit - 1, into: batch)
     }
-    defer { rd_kafka_message_destroy(message) }
-    if error == RD_KAFKA_RESP_ERR__PARTITION_EOF { return .end(message.pointee.offset) }
-    return .failed(KafkaError(error, String(cString: rd_kafka_message_errstr(message))))
+    var found = Found.nothing
+    withUnsafeTemporaryAllocation(of: UnsafeMutablePointer<rd_kafka_message_t>?.self, capacity: max(1, limit)) { room in
+      let count = rd_kafka_consume_batch_queue(raw, 0, room.baseAddress, limit)
+      for index in 0..<max(0, count) {
+        if let message = room[index], let one = batch.append(message) { found = one }
+      }
+    }
+    return found
   }
 }

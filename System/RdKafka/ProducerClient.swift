@@ -10,13 +10,24 @@ public final class ProducerClient {
     public let offset: Int64
     /// Why it was not.
     public let error: KafkaError?
+    /// Whether it may be there in spite of the error.
+    public let mayBeThere: Bool
   }
 
   private let client: Client
   private var topics: [String: OpaquePointer] = [:]
+  private var last: (topic: String, handle: OpaquePointer)?
 
   /// A producer.
-  public init(_ settings: [String: String]) throws(KafkaError) { client = try Client(RD_KAFKA_PRODUCER, settings) }
+  ///
+  /// - Parameter wake: called on librdkafka's threads when there are reports to serve.
+  public init(_ settings: [String: String], wake: (@Sendable () -> Void)? = nil) throws(KafkaError) {
+    client = try Client(RD_KAFKA_PRODUCER, settings, wake: wake)
+    if wake != nil, let queue = rd_kafka_queue_get_main(client.raw) {
+      client.watch(queue)
+      rd_kafka_queue_destroy(queue)
+    }
+  }
 
   deinit {
     // What still waits belongs to nobody: without this, freeing the client would wait for it.
@@ -91,9 +102,13 @@ public final class ProducerClient {
   }
 
   private func handle(_ topic: String) throws(KafkaError) -> OpaquePointer {
-    if let handle = topics[topic] { return handle }
-    guard let handle = rd_kafka_topic_new(client.raw, topic, nil) else { throw KafkaError(rd_kafka_last_error()) }
+    // Most records go where the one before went.
+    if let last, last.topic == topic { return last.handle }
+    guard let handle = topics[topic] ?? rd_kafka_topic_new(client.raw, topic, nil) else {
+      throw KafkaError(rd_kafka_last_error())
+    }
     topics[topic] = handle
+    last = (topic, handle)
     return handle
   }
 }

@@ -4,7 +4,8 @@ public import Pipeline
 public enum BrokerConformance {
   /// What an engine can do. A case that needs something else does not run.
   public struct Features: Sendable {
-    /// Outputs and progress become visible together, and a member that lost its partitions settles nothing.
+    /// Outputs and progress become visible together, also where the broker has to find out that somebody else has the
+    /// name. (What a member itself knows to have lost it never settles.)
     public var exactlyOnce = true
     /// A second broker on the same topics, as another process would have it.
     public var secondInstance = true

@@ -24,7 +24,7 @@ extension BrokerConformance {
       try await bench.produce(topic, ["c"])
       try bench.expect(try await bench.texts(bench.take(1, from: new)), ["c"], "the new one goes on")
     },
-    Case("what was given up cannot be settled", needs: { $0.exactlyOnce }) { bench in
+    Case("what was given up cannot be settled") { bench in
       let topic = try await bench.topic("given", partitions: 2)
       let target = try await bench.topic("out")
       for partition in 0..<2 { try await bench.produce(topic, ["a"], partition: partition) }
@@ -58,7 +58,7 @@ extension BrokerConformance {
     },
     Case(
       "a member that does not let go loses the partition after its deadline",
-      needs: { $0.exactlyOnce && $0.shortDeadlines && $0.incrementalRevocation }
+      needs: { $0.shortDeadlines && $0.incrementalRevocation }
     ) { bench in
       let topic = try await bench.topic("deadline", partitions: 2)
       let target = try await bench.topic("out")
@@ -79,7 +79,7 @@ extension BrokerConformance {
     },
     Case(
       "a member that has not noticed its loss settles nothing either",
-      needs: { $0.exactlyOnce && $0.shortDeadlines }
+      needs: { $0.shortDeadlines }
     ) { bench in
       let topic = try await bench.topic("unaware", partitions: 2)
       let target = try await bench.topic("out")
@@ -97,7 +97,7 @@ extension BrokerConformance {
     },
     Case(
       "records of an earlier assignment cannot be settled under a later one",
-      needs: { $0.exactlyOnce && $0.incrementalRevocation }
+      needs: { $0.incrementalRevocation }
     ) { bench in
       let topic = try await bench.topic("regained", partitions: 2)
       let target = try await bench.topic("out")

@@ -11,8 +11,8 @@ import Testing
 struct FaultTests {
   private static let count = 20
 
-  private func open() async throws -> KafkaBroker {
-    var options = TestKafka.options()
+  private func open(_ guarantee: Topology.Guarantee = .exactlyOnce) async throws -> KafkaBroker {
+    var options = TestKafka.options(.cooperative, guarantee)
     options.patience = .milliseconds(400)
     let deadline = SystemClock.shared.now + .seconds(20)
     while true {
@@ -62,40 +62,113 @@ struct FaultTests {
     throw BrokerError(.other, "not everything came through: \(kinds)")
   }
 
-  @Test("a settlement that was not answered is there once or not at all", arguments: [0, 1, 2, 3, 4, 6])
-  func frozen(milliseconds: Int) async throws {
-    let process = try #require(TestKafka.process)
-    let name = "fault-\(SystemRandom().next())"
-    let target = "\(name)-out"
-    let broker = try await open()
-    try await broker.create([
-      TopicSpecification(name, retention: .unlimited), TopicSpecification(target, retention: .unlimited),
-    ])
-    let values = (0..<Self.count).map { "\($0)" }
-    try await broker.produce(
-      values.map { OutgoingRecord(topic: name, key: .empty, headers: Headers(), value: .bytes(Bytes($0))) })
-
-    // When in the settlement the broker freezes is the argument; nothing tells of that moment. Thawed from a task of its
-    // own: longer frozen than the settlement's patience.
-    defer { kill(process, SIGCONT) }
-    let kinds = try await passAll(from: name, to: target, broker) {
-      try? await SystemClock.shared.sleep(for: .milliseconds(milliseconds))
-      kill(process, SIGSTOP)
-      Task {
-        try? await SystemClock.shared.sleep(for: .milliseconds(2000))
-        kill(process, SIGCONT)
-      }
+  /// Stops the broker now, and lets it go on after a time longer than anybody's patience, in a task of its own.
+  private func freeze(_ process: pid_t) {
+    kill(process, SIGSTOP)
+    Task {
+      try? await SystemClock.shared.sleep(for: .milliseconds(2000))
+      kill(process, SIGCONT)
     }
-    print("frozen after \(milliseconds) ms: \(kinds)")
+  }
+
+  private func texts(in topic: String, _ broker: KafkaBroker) async throws -> [String] {
     var found: [String] = []
     var offset: Int64 = 0
-    while case let more = try await broker.read(TopicPartition(target, 0), from: offset, limit: 100),
+    while case let more = try await broker.read(TopicPartition(topic, 0), from: offset, limit: 100),
       let last = more.last
     {
       for record in more { found.append(try await record.value().text) }
       offset = last.offset + 1
     }
-    #expect(found == values)
+    return found
+  }
+
+  private func record(_ topic: String, _ text: String) -> OutgoingRecord {
+    OutgoingRecord(topic: topic, key: .empty, headers: Headers(), value: .bytes(Bytes(text)))
+  }
+
+  /// Passes records on while the broker freezes in the middle of the first settlement.
+  private func passFrozen(_ guarantee: Topology.Guarantee, after milliseconds: Int) async throws -> [String] {
+    let process = try #require(TestKafka.process)
+    let name = "fault-\(SystemRandom().next())"
+    let target = "\(name)-out"
+    let broker = try await open(guarantee)
+    try await broker.create([
+      TopicSpecification(name, retention: .unlimited), TopicSpecification(target, retention: .unlimited),
+    ])
+    try await broker.produce(Self.values.map { record(name, $0) })
+    defer { kill(process, SIGCONT) }
+    // When in the settlement the broker freezes is the argument; nothing tells of that moment.
+    let kinds = try await passAll(from: name, to: target, broker) {
+      try? await SystemClock.shared.sleep(for: .milliseconds(milliseconds))
+      freeze(process)
+    }
+    print("frozen after \(milliseconds) ms: \(kinds)")
+    let found = try await texts(in: target, broker)
+    await broker.close()
+    return found
+  }
+
+  private static let values = (0..<count).map { "\($0)" }
+
+  @Test("a settlement that was not answered is there once or not at all", arguments: [0, 1, 2, 3, 4, 6])
+  func frozen(milliseconds: Int) async throws {
+    #expect(try await passFrozen(.exactlyOnce, after: milliseconds) == Self.values)
+  }
+
+  @Test("without transactions, what was not answered is there once or more", arguments: [0, 1, 2])
+  func frozenAtLeastOnce(milliseconds: Int) async throws {
+    let found = try await passFrozen(.atLeastOnce, after: milliseconds)
+    #expect(Set(found) == Set(Self.values))
+    // The first of each are in order: nothing is overtaken.
+    var seen: Set<String> = []
+    #expect(found.filter { seen.insert($0).inserted } == Self.values)
+  }
+
+  @Test("a single record that was refused is not there, and one that was accepted is, once", arguments: [0, 1, 3])
+  func frozenProduce(milliseconds: Int) async throws {
+    let process = try #require(TestKafka.process)
+    let topic = "fault-\(SystemRandom().next())"
+    let broker = try await open()
+    try await broker.create([TopicSpecification(topic, retention: .unlimited)])
+    try await broker.produce([record(topic, "first")])
+    defer { kill(process, SIGCONT) }
+    let outcomes = await withTaskGroup(of: (String, BrokerError.Kind?).self) { group in
+      for index in 0..<200 {
+        group.addTask {
+          try? await SystemClock.shared.sleep(for: .microseconds(index * 50))
+          do throws(BrokerError) { try await broker.produce([record(topic, "\(index)")]) } catch {
+            return ("\(index)", error.kind)
+          }
+          return ("\(index)", nil)
+        }
+      }
+      try? await SystemClock.shared.sleep(for: .milliseconds(milliseconds))
+      freeze(process)
+      return await group.reduce(into: [:]) { $0[$1.0] = .some($1.1) }
+    }
+    let deadline = SystemClock.shared.now + .seconds(20)
+    while true {
+      do throws(BrokerError) {
+        try await broker.produce([record(topic, "last")])
+        break
+      } catch { try #require(error.isTransient || error.kind == .unknownResult) }
+      try #require(SystemClock.shared.now < deadline)
+    }
+    let found = try await texts(in: topic, broker)
+    let counts = Dictionary(found.map { ($0, 1) }, uniquingKeysWith: +)
+    print(
+      "frozen after \(milliseconds) ms: \(Dictionary(outcomes.values.map { ($0?.rawValue ?? "ok", 1) }, uniquingKeysWith: +))"
+    )
+    for (text, kind) in outcomes {
+      switch kind {
+      case nil: #expect(counts[text] == 1)
+      case .unavailable: #expect(counts[text] == nil, "\(text) was said not to be there")
+      case .unknownResult: #expect(counts[text] ?? 0 <= 1)
+      default: Issue.record("\(text): \(String(describing: kind))")
+      }
+    }
+    #expect(outcomes.count == 200)
     await broker.close()
   }
 }

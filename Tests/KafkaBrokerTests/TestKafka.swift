@@ -1,6 +1,7 @@
 import BrokerConformance
 import Glibc
 import KafkaBroker
+import Pipeline
 import Testing
 
 /// The real broker that the tests use: `Scripts/test` starts one, or `MAILFLOW_TEST_KAFKA=host:port` names one.
@@ -14,9 +15,12 @@ enum TestKafka {
   static let process = environment("MAILFLOW_TEST_KAFKA_PID").flatMap { pid_t($0) }
 
   /// As in service, but quick to hear of changes.
-  static func options(_ assignor: KafkaBroker.Assignor = .cooperative) -> KafkaBroker.Options {
+  static func options(
+    _ assignor: KafkaBroker.Assignor = .cooperative, _ guarantee: Topology.Guarantee = .exactlyOnce
+  ) -> KafkaBroker.Options {
     var options = KafkaBroker.Options(servers: servers)
     options.assignor = assignor
+    options.guarantee = guarantee
     options.heartbeat = .milliseconds(100)
     options.patience = .seconds(20)
     return options
