@@ -24,6 +24,7 @@ public enum Mailflow {
       case .kafka(let servers, let properties):
         var options = KafkaBroker.Options(servers: servers)
         options.properties = properties
+        options.topicProperties = topology.topicProperties
         return try await KafkaBroker.open(options)
       }
     },
