@@ -23,6 +23,7 @@ public enum Mailflow {
         var options = KafkaBroker.Options(servers: servers)
         options.properties = properties
         options.guarantee = topology.guarantee
+        options.topicProperties = topology.topicProperties
         return try await KafkaBroker.open(options)
       }
     },

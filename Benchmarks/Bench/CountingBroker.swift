@@ -11,6 +11,9 @@ struct CountingBroker: Broker {
   }
 
   func create(_ topics: [TopicSpecification]) async throws(BrokerError) { try await broker.create(topics) }
+  func grow(_ topics: [String], to partitions: Int) async throws(BrokerError) {
+    try await broker.grow(topics, to: partitions)
+  }
   func delete(_ topics: [String]) async throws(BrokerError) { try await broker.delete(topics) }
   func topics(prefix: String) async throws(BrokerError) -> [TopicDescription] {
     try await broker.topics(prefix: prefix)

@@ -104,6 +104,11 @@ public final class EmbeddedBroker: Broker {
     try await commit { store throws(BrokerError) in try store.create(topics) }
   }
 
+  /// See `Broker`. All or none.
+  public func grow(_ topics: [String], to partitions: Int) async throws(BrokerError) {
+    try await commit { store throws(BrokerError) in try store.grow(topics, to: partitions) }
+  }
+
   /// See `Broker`.
   public func delete(_ topics: [String]) async throws(BrokerError) {
     try await commit { store throws(BrokerError) in try store.delete(topics) }

@@ -17,6 +17,18 @@ extension BrokerError {
       case .notPermitted: .notPermitted
       case .partitionEnd, .notFetching, .other: .other
       }
-    self.init(kind, "\(doing): \(error)")
+    self.init(kind, "\(doing): \(error)", hint: Self.hint(error))
+  }
+
+  private static func hint(_ error: KafkaError) -> String? {
+    switch error.kind {
+    case .outOfRange:
+      "records were deleted that the group had not settled; docs/kafka.md says how to go on behind them"
+    case .notPermitted:
+      error.isAuthentication
+        ? "look at `kafka` in the topology: security.protocol, sasl.*, ssl.*"
+        : "the Kafka user lacks a right that docs/kafka.md lists"
+    default: nil
+    }
   }
 }

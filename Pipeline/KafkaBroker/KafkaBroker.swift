@@ -17,6 +17,8 @@ public final class KafkaBroker: Broker {
     var isClosed = false
     var consumers: [KafkaConsumer] = []
     var partitions: [String: Int] = [:]
+    /// How long settled records of topics stay, as `create` was told.
+    var windows: [String: Duration] = [:]
     /// What was joined here: a group's description names only the topics that it shares out.
     var topics: [String: Set<String>] = [:]
   }
@@ -64,6 +66,23 @@ public final class KafkaBroker: Broker {
   /// See `Broker`.
   public func create(_ topics: [TopicSpecification]) async throws(BrokerError) {
     try await ask { questions throws(BrokerError) in try questions.create(topics) }
+    state.withLock { state in
+      for topic in topics {
+        state.partitions[topic.name] = topic.partitions
+        if case .untilSettled(let window) = topic.retention { state.windows[topic.name] = window }
+      }
+    }
+  }
+
+  /// See `Broker`.
+  public func inspect(_ topics: [TopicSpecification]) async throws(BrokerError) -> [TopicDifference] {
+    try await ask { questions throws(BrokerError) in try questions.inspect(topics) }
+  }
+
+  /// See `Broker`.
+  public func grow(_ topics: [String], to partitions: Int) async throws(BrokerError) {
+    defer { state.withLock { state in for topic in topics { state.partitions[topic] = nil } } }
+    try await ask { questions throws(BrokerError) in try questions.grow(topics, to: partitions) }
   }
 
   /// See `Broker`.
@@ -72,30 +91,48 @@ public final class KafkaBroker: Broker {
       state.topics.filter { !$0.value.isDisjoint(with: topics) }.map(\.key).sorted()
     }
     try await ask { questions throws(BrokerError) in try questions.delete(topics, readBy: groups) }
-    state.withLock { state in for topic in topics { state.partitions[topic] = nil } }
+    state.withLock { state in
+      for topic in topics {
+        state.partitions[topic] = nil
+        state.windows[topic] = nil
+      }
+    }
     _ = producing.add(.renew)
     _ = appending.add(.finish)
   }
 
   /// See `Broker`.
   public func topics(prefix: String) async throws(BrokerError) -> [TopicDescription] {
-    try await ask { questions throws(BrokerError) in try questions.topics(prefix: prefix) }
+    let found = try await ask { questions throws(BrokerError) in try questions.topics(prefix: prefix) }
+    state.withLock { state in for topic in found { state.partitions[topic.name] = topic.partitions } }
+    return found
   }
 
   /// How many partitions the topic has.
   func partitions(of topic: String) async throws(BrokerError) -> Int {
     if let known = state.withLock({ $0.partitions[topic] }) { return known }
-    guard let found = try await ask({ questions throws(BrokerError) in try questions.partitions(of: topic) }) else {
-      throw BrokerError(.unknownTopic, "there is no topic \(topic)")
-    }
-    state.withLock { $0.partitions[topic] = found }
-    return found
+    return try await learn([topic])[topic] ?? 0
   }
 
-  private func check(_ partition: TopicPartition) async throws(BrokerError) {
-    let count = try await partitions(of: partition.topic)
-    guard (0..<count).contains(partition.partition) else {
-      throw BrokerError(.unknownTopic, "\(partition.topic) has \(count) partitions, and no \(partition.partition)")
+  private func learn(_ topics: Set<String>) async throws(BrokerError) -> [String: Int] {
+    let found = try await ask { questions throws(BrokerError) in try questions.existing(topics) }
+    let counts = Dictionary(uniqueKeysWithValues: found.map { ($0.name, $0.partitions) })
+    if let missing = topics.filter({ counts[$0] == nil }).min() {
+      throw BrokerError(.unknownTopic, "there is no topic \(missing)")
+    }
+    state.withLock { $0.partitions.merge(counts) { $1 } }
+    return counts
+  }
+
+  private func check(_ partitions: [TopicPartition]) async throws(BrokerError) {
+    let topics = Set(partitions.map(\.topic))
+    var counts = state.withLock { state in state.partitions.filter { topics.contains($0.key) } }
+    let unknown = topics.subtracting(counts.keys)
+    if !unknown.isEmpty { counts.merge(try await learn(unknown)) { $1 } }
+    for partition in partitions where !(0..<(counts[partition.topic] ?? 0)).contains(partition.partition) {
+      throw BrokerError(
+        .unknownTopic,
+        "\(partition.topic) has \(counts[partition.topic] ?? 0) partitions, and no \(partition.partition)")
     }
   }
 
@@ -103,25 +140,28 @@ public final class KafkaBroker: Broker {
 
   /// See `Broker`.
   public func read(_ partition: TopicPartition, from offset: Int64, limit: Int) async throws(BrokerError) -> [Record] {
-    try await check(partition)
+    try await check([partition])
     return try await run(on: reading) { reader throws(BrokerError) in
       try reader.read(partition, from: offset, limit: limit)
     }
   }
 
   /// See `Broker`.
+  public func first(at positions: [RecordPosition]) async throws(BrokerError) -> [TopicPartition: Record] {
+    try await check(positions.map(\.topicPartition))
+    return try await run(on: reading) { reader throws(BrokerError) in try reader.first(at: positions) }
+  }
+
+  /// See `Broker`. The end of a partition may be that of what is not decided yet, and the last offsets before it may hold
+  /// the marks of transactions and no record.
   public func watermarks(_ partitions: [TopicPartition]) async throws(BrokerError) -> [Watermarks] {
-    for partition in partitions { try await check(partition) }
-    return try await ask { questions throws(BrokerError) in
-      var result: [Watermarks] = []
-      for partition in partitions { result.append(try questions.watermarks(partition)) }
-      return result
-    }
+    try await check(partitions)
+    return try await ask { questions throws(BrokerError) in try questions.watermarks(partitions) }
   }
 
   /// See `Broker`.
   public func offset(of partition: TopicPartition, at time: Timestamp) async throws(BrokerError) -> Int64 {
-    try await check(partition)
+    try await check([partition])
     let found = try await ask { questions throws(BrokerError) in try questions.offset(of: partition, at: time) }
     // The marker that ends a transaction has a time too, and is no record.
     if let found, let record = try await read(partition, from: found, limit: 1).first { return record.offset }

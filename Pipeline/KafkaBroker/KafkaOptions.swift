@@ -20,6 +20,13 @@ extension KafkaBroker {
     public var guarantee = Topology.Guarantee.exactlyOnce
     /// How many producers take turns with a member's transactions.
     public var rotation = 3
+    /// What topics are made with: `replication` (by default 3, or as many as there are brokers), and any topic property
+    /// of Kafka's that no promise rests on.
+    public var topicProperties: [String: String] = [:]
+    /// How often settled records are looked for that can be deleted, and whether topics are still there.
+    public var careInterval = Duration.seconds(30)
+    /// Hears of trouble in what this broker does by itself, such as deleting settled records.
+    public var report: @Sendable (BrokerError) -> Void = { _ in }
     /// How the partitions of a group are shared.
     public var assignor = Assignor.cooperative
     /// How often a member says that it is alive, and hears of changes.
@@ -50,8 +57,14 @@ extension KafkaBroker.Options {
 
   /// Refuses properties that are not for the topology to set.
   func check() throws(BrokerError) {
-    guard let name = properties.keys.sorted().first(where: Self.ours.contains) else { return }
-    throw BrokerError(.notPermitted, "kafka.\(name) cannot be set", hint: "what is promised between topics rests on it")
+    if let name = properties.keys.sorted().first(where: Self.ours.contains) {
+      throw BrokerError(
+        .notPermitted, "kafka.\(name) cannot be set", hint: "what is promised between topics rests on it")
+    }
+    for name in topicProperties.keys.sorted() {
+      guard let reason = TopicProperties.refusal(of: name) else { continue }
+      throw BrokerError(.notPermitted, "topics.\(name) cannot be set", hint: reason)
+    }
   }
 
   private func settings(_ own: [String: String]) -> [String: String] {
@@ -91,6 +104,14 @@ extension KafkaBroker.Options {
     ])
   }
 
+  /// Of what reads the first records of many partitions: little of each.
+  var headReader: [String: String] {
+    reader.merging([
+      "fetch.message.max.bytes": "65536", "fetch.max.bytes": "\(max(16 << 20, largestRecord + 1024))",
+      "queued.min.messages": "1", "queued.max.messages.kbytes": "1024",
+    ]) { $1 }
+  }
+
   /// Of what asks: the end of a partition is that of what was appended, decided or not.
   ///
   /// The group's name is never used, but without one librdkafka 2.0.2 reads through a null pointer when the answer to a
@@ -119,20 +140,5 @@ extension KafkaBroker.Options {
       "enable.idempotence": "true", "acks": "all", "message.max.bytes": "\(largestRecord + 1024)",
       "message.timeout.ms": "\(patienceMilliseconds)",
     ])
-  }
-
-  /// A topic's properties.
-  func topic(_ retention: TopicSpecification.Retention) -> [String: String] {
-    // What is settled is deleted by whoever knows the groups, not by time.
-    var result = [
-      "message.timestamp.type": "LogAppendTime", "max.message.bytes": "\(largestRecord + 1024)",
-      "retention.bytes": "-1",
-    ]
-    switch retention {
-    case .untilSettled, .unlimited: result["retention.ms"] = "-1"
-    case .time(let duration): result["retention.ms"] = "\(duration.milliseconds)"
-    case .compacted: result["cleanup.policy"] = "compact"
-    }
-    return result
   }
 }

@@ -3,12 +3,12 @@ import RdKafka
 
 /// Asks a cluster, one question at a time. Used by one thread.
 final class Questions {
-  private let options: KafkaBroker.Options
+  let options: KafkaBroker.Options
   private var client: AdminClient?
 
   init(_ options: KafkaBroker.Options) { self.options = options }
 
-  private var patience: Int { options.patienceMilliseconds }
+  var patience: Int { options.patienceMilliseconds }
 
   private func admin() throws(KafkaError) -> AdminClient {
     if let client { return client }
@@ -18,7 +18,7 @@ final class Questions {
   }
 
   /// Asks, and asks again while leaders and coordinators are being found: questions change nothing.
-  private func ask<R>(_ doing: String, _ body: (AdminClient) throws(KafkaError) -> R) throws(BrokerError) -> R {
+  func ask<R>(_ doing: String, _ body: (AdminClient) throws(KafkaError) -> R) throws(BrokerError) -> R {
     let deadline = Deadline(options.patience)
     while true {
       do throws(KafkaError) { return try body(admin()) } catch {
@@ -28,109 +28,48 @@ final class Questions {
     }
   }
 
+  /// Returns when a broker answers. What the brokers refuse, or what is wrong with the way there, is found out at once.
   func ping() throws(BrokerError) {
-    try ask("connect to \(options.servers)") { admin throws(KafkaError) in try admin.ping(milliseconds: patience) }
-  }
-
-  // MARK: Topics
-
-  /// How many partitions a topic has; nil if there is none of that name.
-  func partitions(of topic: String) throws(BrokerError) -> Int? {
-    try ask("topic \(topic)") { admin throws(KafkaError) in
-      guard let found = try admin.topics(named: topic, milliseconds: patience).first else { return nil }
-      if let error = found.error {
-        if error.kind == .unknownTopic { return nil }
-        throw error
-      }
-      return found.partitions
-    }
-  }
-
-  /// Those of the topics that exist.
-  func existing(_ names: Set<String>) throws(BrokerError) -> [TopicDescription] {
-    var result: [TopicDescription] = []
-    for name in names.sorted() {
-      if let count = try partitions(of: name) { result.append(TopicDescription(name: name, partitions: count)) }
-    }
-    return result
-  }
-
-  func topics(prefix: String) throws(BrokerError) -> [TopicDescription] {
-    try ask("topics") { admin throws(KafkaError) in
-      try admin.topics(milliseconds: patience).filter { $0.name.hasPrefix(prefix) && $0.error == nil }
-        .map { TopicDescription(name: $0.name, partitions: $0.partitions) }
-        .sorted { $0.name < $1.name }
-    }
-  }
-
-  /// Makes topics and waits until all their partitions are served.
-  func create(_ topics: [TopicSpecification]) throws(BrokerError) {
-    for topic in topics {
-      if let found = try partitions(of: topic.name) {
-        guard found == topic.partitions else {
-          throw BrokerError(
-            .mismatch, "topic \(topic.name) exists with \(found) partitions, not \(topic.partitions)",
-            hint: "partitions of a topic in use are never added: keys would change places")
-        }
-        continue
-      }
+    let doing = "connect to \(options.servers)"
+    let deadline = Deadline(options.patience)
+    while true {
       do throws(KafkaError) {
-        try admin().create(
-          topic: topic.name, partitions: topic.partitions, configuration: options.topic(topic.retention),
-          milliseconds: patience)
+        return try admin().ping(milliseconds: min(patience, 250))
       } catch {
-        guard error.kind == .topicExists else { throw BrokerError(error, "create \(topic.name)") }
-      }
-    }
-    for topic in topics {
-      let found = try wait("topic \(topic.name) to be served") { () throws(BrokerError) -> Int? in
-        try ask("topic \(topic.name)") { admin throws(KafkaError) in
-          try admin.topics(named: topic.name, milliseconds: patience).first { $0.error == nil && $0.isServed }?
-            .partitions
+        let trouble = client?.takeTrouble() ?? []
+        if let refusal = trouble.first(where: { $0.kind == .notPermitted }) { throw BrokerError(refusal, doing) }
+        guard error.kind == .unavailable, !deadline.isOver else {
+          // The last of them only counts the brokers that are down.
+          throw BrokerError(trouble.first { $0.kind == .unavailable } ?? error, doing)
         }
-      }
-      guard found == topic.partitions else {
-        throw BrokerError(.mismatch, "topic \(topic.name) exists with \(found) partitions, not \(topic.partitions)")
-      }
-    }
-  }
-
-  /// Deletes topics, and waits until they are gone, and what these groups had committed of them with them: the broker
-  /// forgets that a little later, and a new topic of the same name must not meet it.
-  func delete(_ topics: [String], readBy groups: [String]) throws(BrokerError) {
-    for topic in topics {
-      do throws(KafkaError) { try admin().delete(topic: topic, milliseconds: patience) } catch {
-        if error.kind != .unknownTopic { throw BrokerError(error, "delete \(topic)") }
-      }
-    }
-    for topic in topics {
-      try wait("topic \(topic) to be gone") { () throws(BrokerError) -> Void? in
-        try partitions(of: topic) == nil ? () : nil
-      }
-    }
-    for group in groups {
-      try wait("group \(group) to forget \(topics)") { () throws(BrokerError) -> Void? in
-        try committed(group).keys.contains { topics.contains($0.topic) } ? nil : ()
+        pause()
       }
     }
   }
 
   // MARK: Offsets
 
-  func watermarks(_ partition: TopicPartition) throws(BrokerError) -> Watermarks {
-    try ask("watermarks of \(partition)") { admin throws(KafkaError) in
-      let (first, end) = try admin.watermarks(
-        topic: partition.topic, partition: partition.partition, milliseconds: patience)
-      return Watermarks(topicPartition: partition, first: first, end: end)
+  func watermarks(_ partitions: [TopicPartition]) throws(BrokerError) -> [Watermarks] {
+    func offsets(_ place: Int64) throws(BrokerError) -> [PartitionOffset] {
+      try self.offsets(partitions.map { PartitionOffset(topic: $0.topic, partition: $0.partition, offset: place) })
     }
+    let firsts = try offsets(PartitionOffset.first)
+    let ends = try offsets(PartitionOffset.end)
+    return zip(partitions, zip(firsts, ends)).map { partition, found in
+      Watermarks(topicPartition: partition, first: found.0.offset, end: max(found.0.offset, found.1.offset))
+    }
+  }
+
+  /// See `AdminClient.offsets`.
+  func offsets(_ times: [PartitionOffset]) throws(BrokerError) -> [PartitionOffset] {
+    try ask("offsets") { admin throws(KafkaError) in try admin.offsets(at: times, milliseconds: patience) }
   }
 
   /// The first place at `time` or later, which may be one that holds no record; nil if there is none.
   func offset(of partition: TopicPartition, at time: Timestamp) throws(BrokerError) -> Int64? {
-    try ask("offset of \(partition)") { admin throws(KafkaError) in
-      try admin.offset(
-        topic: partition.topic, partition: partition.partition, at: time.milliseconds, milliseconds: patience)
-    }
+    let asked = PartitionOffset(
+      topic: partition.topic, partition: partition.partition, offset: max(0, time.milliseconds))
+    return try offsets([asked]).first.flatMap { $0.offset >= 0 ? $0.offset : nil }
   }
 
   // MARK: Groups
@@ -173,8 +112,10 @@ final class Questions {
   // MARK: Waiting
 
   /// Asks again every 5 ms until there is an answer.
-  private func wait<R>(_ what: String, _ body: () throws(BrokerError) -> R?) throws(BrokerError) -> R {
-    let deadline = Deadline(options.patience)
+  func wait<R>(
+    _ what: String, _ patience: Duration? = nil, _ body: () throws(BrokerError) -> R?
+  ) throws(BrokerError) -> R {
+    let deadline = Deadline(patience ?? options.patience)
     while true {
       if let found = try body() { return found }
       guard !deadline.isOver else { throw BrokerError(.unavailable, "waited in vain for \(what)") }
@@ -182,7 +123,7 @@ final class Questions {
     }
   }
 
-  private func pause() {
+  func pause() {
     let until = monotonicNanoseconds() + 5_000_000
     Monitor(()).wait { _ -> Monitor<Void>.Waiting<Void> in
       monotonicNanoseconds() >= until ? .result(()) : .until(until)

@@ -1,11 +1,12 @@
 import Pipeline
 import RdKafka
 
-/// Reads ranges without a group. Used by one thread.
+/// Reads without a group. Used by one thread.
 final class Reader {
   private let options: KafkaBroker.Options
   private let questions: Questions
   private var client: ConsumerClient?
+  private var headClient: ConsumerClient?
   private var queues: [TopicPartition: PartitionQueue] = [:]
 
   init(_ options: KafkaBroker.Options) {
@@ -13,8 +14,10 @@ final class Reader {
     questions = Questions(options)
   }
 
+  // MARK: Ranges
+
   func read(_ partition: TopicPartition, from offset: Int64, limit: Int) throws(BrokerError) -> [Record] {
-    let marks = try questions.watermarks(partition)
+    let marks = try questions.watermarks([partition])[0]
     guard (marks.first...marks.end).contains(offset) else {
       throw BrokerError(.outOfRange, "\(partition) has offsets \(marks.first) to \(marks.end), not \(offset)")
     }
@@ -26,17 +29,11 @@ final class Reader {
     }
   }
 
-  private func consumer() throws(KafkaError) -> ConsumerClient {
-    if let client { return client }
-    let client = try ConsumerClient(options.reader) {}
-    self.client = client
-    return client
-  }
-
   private func take(
     _ partition: TopicPartition, from offset: Int64, to end: Int64, _ limit: Int
   ) throws(KafkaError) -> [Record] {
-    let client = try consumer()
+    if client == nil { client = try ConsumerClient(options.reader) {} }
+    guard let client else { return [] }
     guard let queue = queues[partition] ?? client.queue(topic: partition.topic, partition: partition.partition) else {
       return []
     }
@@ -60,5 +57,60 @@ final class Reader {
     }
     let batch = KafkaBatch(messages)
     return (0..<messages.count).map { batch.record($0, of: partition, generation: 0) }
+  }
+
+  // MARK: Heads
+
+  /// The most partitions whose heads are fetched at once: each may bring what the client takes of one.
+  private static let headChunk = 500
+
+  /// The first record at or behind each position; what is not decided yet is not waited for.
+  func first(at positions: [RecordPosition]) throws(BrokerError) -> [TopicPartition: Record] {
+    var result: [TopicPartition: Record] = [:]
+    for start in stride(from: 0, to: positions.count, by: Self.headChunk) {
+      let part = Array(positions[start..<min(start + Self.headChunk, positions.count)])
+      do throws(KafkaError) { try takeHeads(part, into: &result) } catch {
+        headClient = nil
+        throw BrokerError(error, "read the first records of \(positions.count) partitions")
+      }
+    }
+    return result
+  }
+
+  private func takeHeads(
+    _ positions: [RecordPosition], into result: inout [TopicPartition: Record]
+  ) throws(KafkaError) {
+    if headClient == nil { headClient = try ConsumerClient(options.headReader) {} }
+    guard let client = headClient else { return }
+    var queues: [(name: TopicPartition, queue: PartitionQueue)] = []
+    for position in positions {
+      let name = position.topicPartition
+      if let queue = client.queue(topic: name.topic, partition: name.partition) { queues.append((name, queue)) }
+    }
+    let places = positions.map {
+      PartitionOffset(topic: $0.topicPartition.topic, partition: $0.topicPartition.partition, offset: $0.offset)
+    }
+    try client.assign(places, incrementally: false)
+    defer { try? client.unassign([], incrementally: false) }
+    let deadline = Deadline(options.patience * 2)
+    while !queues.isEmpty {
+      while client.poll() != nil {}
+      var left: [(name: TopicPartition, queue: PartitionQueue)] = []
+      for (name, queue) in queues {
+        let messages = client.batch()
+        switch queue.take(into: messages) {
+        case .message: result[name] = KafkaBatch(messages).record(0, of: name, generation: 0)
+        case .end: break
+        case .failed(let error) where error.kind == .outOfRange: break
+        case .failed(let error) where error.kind != .unavailable: throw error
+        case .nothing, .failed: left.append((name, queue))
+        }
+      }
+      if left.count == queues.count {
+        guard !deadline.isOver else { throw .timedOut }
+        questions.pause()
+      }
+      queues = left
+    }
   }
 }

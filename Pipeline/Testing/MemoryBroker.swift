@@ -64,6 +64,19 @@ public final class MemoryBroker: Broker {
   }
 
   /// See `Broker`.
+  public func grow(_ topics: [String], to partitions: Int) async throws(BrokerError) {
+    let refusal = state.withLock { state -> BrokerError? in
+      for topic in topics {
+        guard let count = state.topics[topic]?.count else { return BrokerError(.unknownTopic, "no topic \(topic)") }
+        guard count <= partitions else { return BrokerError(.mismatch, "\(topic) has \(count) partitions") }
+        state.topics[topic]?.append(contentsOf: Array(repeating: [], count: partitions - count))
+      }
+      return nil
+    }
+    if let refusal { throw refusal }
+  }
+
+  /// See `Broker`.
   public func delete(_ topics: [String]) async throws(BrokerError) {
     state.withLock { state in
       for topic in topics { state.topics[topic] = nil }

@@ -55,6 +55,14 @@ public final class MortalBroker: Broker {
     try await living { () async throws(BrokerError) in try await inner.create(topics) }
   }
   /// See `Broker`.
+  public func inspect(_ topics: [TopicSpecification]) async throws(BrokerError) -> [TopicDifference] {
+    try await living { () async throws(BrokerError) in try await inner.inspect(topics) }
+  }
+  /// See `Broker`.
+  public func grow(_ topics: [String], to partitions: Int) async throws(BrokerError) {
+    try await living { () async throws(BrokerError) in try await inner.grow(topics, to: partitions) }
+  }
+  /// See `Broker`.
   public func delete(_ topics: [String]) async throws(BrokerError) {
     try await living { () async throws(BrokerError) in try await inner.delete(topics) }
   }

@@ -13,6 +13,8 @@ final class Client: @unchecked Sendable {
     let wake: (@Sendable () -> Void)?
     var rebalances: [ConsumerClient.Event] = []
     var reports: [ProducerClient.Report] = []
+    /// What librdkafka said of connections, for those who ask: see `AdminClient.takeTrouble`.
+    var trouble: [KafkaError] = []
     /// What records point to that were never reported.
     var kept: (any Sendable)?
     /// Nobody answers rebalances any more.
@@ -25,7 +27,8 @@ final class Client: @unchecked Sendable {
   private let context: Unmanaged<Events>
 
   init(
-    _ type: rd_kafka_type_t, _ settings: [String: String], wake: (@Sendable () -> Void)? = nil
+    _ type: rd_kafka_type_t, _ settings: [String: String], keepsTrouble: Bool = false,
+    wake: (@Sendable () -> Void)? = nil
   ) throws(KafkaError) {
     guard let configuration = rd_kafka_conf_new() else { throw KafkaError(RD_KAFKA_RESP_ERR__FAIL, "out of memory") }
     let events = Events(wake: wake)
@@ -38,6 +41,7 @@ final class Client: @unchecked Sendable {
         }
       }
       rd_kafka_conf_set_opaque(configuration, context.toOpaque())
+      if keepsTrouble { rd_kafka_conf_set_error_cb(configuration, onTrouble) }
       if type == RD_KAFKA_CONSUMER {
         rd_kafka_conf_set_rebalance_cb(configuration, onRebalance)
       } else {
@@ -76,7 +80,7 @@ final class Client: @unchecked Sendable {
     }
   }
 
-  private static func string(_ text: [CChar]) -> String {
+  static func string(_ text: [CChar]) -> String {
     String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
   }
 
@@ -125,6 +129,15 @@ private func onDelivery(
       token: Int(bitPattern: message.pointee._private), offset: message.pointee.offset,
       error: error == RD_KAFKA_RESP_ERR_NO_ERROR ? nil : KafkaError(error),
       mayBeThere: rd_kafka_message_status(message) != RD_KAFKA_MSG_STATUS_NOT_PERSISTED))
+}
+
+private func onTrouble(
+  _ client: OpaquePointer?, _ code: Int32, _ reason: UnsafePointer<CChar>?, _ context: UnsafeMutableRawPointer?
+) {
+  guard let context else { return }
+  let events = Unmanaged<Client.Events>.fromOpaque(context).takeUnretainedValue()
+  guard events.trouble.count < 20 else { return }
+  events.trouble.append(KafkaError(rd_kafka_resp_err_t(code), reason.map { String(cString: $0) }))
 }
 
 /// Called by librdkafka's threads when a queue that was empty is not any more.

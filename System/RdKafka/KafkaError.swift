@@ -20,7 +20,7 @@ public struct KafkaError: Error, Sendable, CustomStringConvertible {
     case staleGroup
     /// The group's offsets wait for a transaction to end.
     case unstableOffsets
-    /// Refused by an access rule, or the credentials are wrong.
+    /// Refused by an access rule, or the credentials or certificates are wrong.
     case notPermitted
     /// The partition has been read to its end.
     case partitionEnd
@@ -45,6 +45,9 @@ public struct KafkaError: Error, Sendable, CustomStringConvertible {
   /// The transaction has to be aborted.
   public let requiresAbort: Bool
 
+  /// There was no answer in time.
+  public static let timedOut = KafkaError(RD_KAFKA_RESP_ERR__TIMED_OUT)
+
   /// Takes the error over and frees it.
   init(_ error: OpaquePointer) {
     code = rd_kafka_error_code(error).rawValue
@@ -63,6 +66,12 @@ public struct KafkaError: Error, Sendable, CustomStringConvertible {
     self.isFatal = isFatal
     isRetriable = false
     requiresAbort = false
+  }
+
+  /// It is about who we are, or who the broker is, and not about what may be done.
+  public var isAuthentication: Bool {
+    [RD_KAFKA_RESP_ERR__AUTHENTICATION, RD_KAFKA_RESP_ERR__SSL, RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED]
+      .contains { $0.rawValue == code }
   }
 
   /// The words and the code.
@@ -101,7 +110,7 @@ public struct KafkaError: Error, Sendable, CustomStringConvertible {
     case RD_KAFKA_RESP_ERR_UNSTABLE_OFFSET_COMMIT: .unstableOffsets
     case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED,
       RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED, RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-      RD_KAFKA_RESP_ERR__AUTHENTICATION, RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
+      RD_KAFKA_RESP_ERR__AUTHENTICATION, RD_KAFKA_RESP_ERR__SSL, RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
       .notPermitted
     case RD_KAFKA_RESP_ERR__PARTITION_EOF: .partitionEnd
     case RD_KAFKA_RESP_ERR__STATE: .notFetching

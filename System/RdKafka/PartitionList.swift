@@ -11,6 +11,10 @@ public struct PartitionOffset: Sendable, Hashable {
 
   /// The first record that is still kept.
   public static let beginning = Int64(RD_KAFKA_OFFSET_BEGINNING)
+  /// In place of a time: the first record that is still kept.
+  public static let first: Int64 = -2
+  /// In place of a time: behind the last record.
+  public static let end: Int64 = -1
   /// Nothing was committed, or no offset was asked for.
   public static let none = Int64(RD_KAFKA_OFFSET_INVALID)
 

@@ -7,8 +7,19 @@
 public protocol Broker: Sendable {
   /// Creates what does not exist yet. Calling it again with the same specification changes nothing.
   ///
-  /// - Throws: `.mismatch` if a topic exists with another number of partitions.
+  /// - Throws: `.mismatch` if a topic exists with another number of partitions, or is set up so that what is promised
+  ///   here would not hold. See `inspect`.
   func create(_ topics: [TopicSpecification]) async throws(BrokerError)
+
+  /// What existing topics have otherwise than they should; those that do not exist are left out. Changes nothing.
+  func inspect(_ topics: [TopicSpecification]) async throws(BrokerError) -> [TopicDifference]
+
+  /// Gives topics more partitions: so many in all. What is in them stays where it is, and new records of its key may go
+  /// elsewhere; members of groups and other processes may go on with as many as they know of, so there should be none.
+  /// Not all or none: done again, it does the rest.
+  ///
+  /// - Throws: `.mismatch` if one has more than that already; `.unknownTopic`.
+  func grow(_ topics: [String], to partitions: Int) async throws(BrokerError)
 
   /// Deletes topics with all their records and the groups' offsets in them. One that does not exist is no error.
   func delete(_ topics: [String]) async throws(BrokerError)
@@ -35,6 +46,10 @@ public protocol Broker: Sendable {
   /// - Throws: `.outOfRange` if `offset` is below the first that is still kept, or beyond the end.
   func read(_ partition: TopicPartition, from offset: Int64, limit: Int) async throws(BrokerError) -> [Record]
 
+  /// The first record at or behind each position, by partition; one that has none, or whose position is out of range,
+  /// is left out. For looking at the heads of many partitions at once.
+  func first(at positions: [RecordPosition]) async throws(BrokerError) -> [TopicPartition: Record]
+
   /// First offset still kept and the offset that the next record gets, for each partition.
   func watermarks(_ partitions: [TopicPartition]) async throws(BrokerError) -> [Watermarks]
 
@@ -51,6 +66,23 @@ public protocol Broker: Sendable {
   /// Ends all consumers and frees everything. What was loaded of records that are still in hand stays readable; a value
   /// that was left with the broker cannot be loaded any more (`.closed`).
   func close() async
+}
+
+extension Broker {
+  /// Nothing: what has no settings cannot have wrong ones.
+  public func inspect(_ topics: [TopicSpecification]) async throws(BrokerError) -> [TopicDifference] { [] }
+
+  /// One partition after the other.
+  public func first(at positions: [RecordPosition]) async throws(BrokerError) -> [TopicPartition: Record] {
+    var result: [TopicPartition: Record] = [:]
+    for position in positions {
+      do throws(BrokerError) {
+        let found = try await read(position.topicPartition, from: position.offset, limit: 1)
+        if let record = found.first { result[position.topicPartition] = record }
+      } catch { if error.kind != .outOfRange { throw error } }
+    }
+    return result
+  }
 }
 
 /// How to join a group.

@@ -28,6 +28,35 @@ public struct TopicSpecification: Sendable, Hashable {
   }
 }
 
+/// What an existing topic has otherwise than it should.
+public struct TopicDifference: Sendable, Hashable, CustomStringConvertible {
+  /// Which topic; nil: the cluster.
+  public let topic: String?
+  /// What of it, as the broker calls it.
+  public let property: String
+  /// What it is.
+  public let found: String
+  /// What it should be.
+  public let wanted: String
+  /// How to mend it.
+  public let remedy: String
+  /// Whether what is promised would not hold; otherwise it is only not as safe as it could be.
+  public let isHarmful: Bool
+
+  /// What an existing topic has otherwise.
+  public init(
+    topic: String?, property: String, found: String, wanted: String, remedy: String, isHarmful: Bool
+  ) {
+    (self.topic, self.property, self.found, self.wanted) = (topic, property, found, wanted)
+    (self.remedy, self.isHarmful) = (remedy, isHarmful)
+  }
+
+  /// What is wrong, without the remedy.
+  public var description: String {
+    (topic.map { "topic \($0)" } ?? "the cluster") + " has \(property) \(found), and should have \(wanted)"
+  }
+}
+
 /// A topic as it is.
 public struct TopicDescription: Sendable, Hashable {
   /// Its name.

@@ -53,24 +53,21 @@ public struct LagReport: Sendable {
     let stages = topology.flows.flatMap { flow in
       flow.stages.map { (name: StageName(flow: flow.name, stage: $0.name), settings: $0) }
     }
-    var rows: [Row] = []
-    var members: [String: [Member]] = [:]
+    var wanted: [Wanted] = []
     for (name, settings) in stages + leftovers.stages {
       let topics = topology.topics(name.flow, settings)
-      var wanted: [(topic: String, kind: Row.Kind, group: String)] = [(topics.work, .ready, topics.group)]
-      wanted += topics.retry.map { ($0.topic, .retry, topics.group) }
-      wanted += leftovers.retryTopics(of: name).map { ($0, .retry, topics.group) }
-      wanted.append((topics.slow, .slow, topics.group))
-      wanted.append((topics.suspect, .suspect, topics.suspect))
-      wanted.append((topics.dead, .dead, DeadLetters.group(topics.dead)))
-      for (topic, kind, group) in wanted {
-        guard let description = existing.first(where: { $0.name == topic }) else { continue }
-        // A group shares the same partitions of all its topics.
-        if members[group] == nil { members[group] = try await self.members(of: group, description, broker) }
-        rows.append(try await row(description, kind, name, group, members[group] ?? [], broker, clock))
+      func want(_ topic: String, _ kind: Row.Kind, _ group: String) {
+        guard let found = existing.first(where: { $0.name == topic }) else { return }
+        wanted.append(Wanted(topic: found, kind: kind, stage: name, group: group))
       }
+      want(topics.work, .ready, topics.group)
+      for retry in topics.retry { want(retry.topic, .retry, topics.group) }
+      for topic in leftovers.retryTopics(of: name) { want(topic, .retry, topics.group) }
+      want(topics.slow, .slow, topics.group)
+      want(topics.suspect, .suspect, topics.suspect)
+      want(topics.dead, .dead, DeadLetters.group(topics.dead))
     }
-    var report = LagReport(at: clock.now, rows: rows)
+    var report = LagReport(at: clock.now, rows: try await rows(wanted, broker, clock))
     if let before { report.addRates(since: before) }
     return report
   }
@@ -85,28 +82,46 @@ public struct LagReport: Sendable {
     return partitions.map { Member(name: $0, partitions: $1.sorted()) }.sorted { $0.name < $1.name }
   }
 
-  private static func row(
-    _ topic: TopicDescription, _ kind: Row.Kind, _ stage: StageName, _ group: String, _ members: [Member],
-    _ broker: any Broker, _ clock: any PipelineClock
-  ) async throws(BrokerError) -> Row {
-    let committed = try await broker.committed(group: group, in: [topic.name])
-    var records: Int64 = 0
-    var oldest: Timestamp?
-    var ends: Int64 = 0
-    var nexts: Int64 = 0
-    for marks in try await broker.watermarks(topic.topicPartitions) {
-      let next = max(committed[marks.topicPartition] ?? marks.first, marks.first)
-      ends += marks.end
-      nexts += next
-      // Offsets may have gaps: what looks like a few records may be the markers of transactions, and no record at all.
-      if marks.end > next, let head = try await broker.read(marks.topicPartition, from: next, limit: 1).first {
-        records += marks.end - head.offset
-        oldest = min(oldest ?? head.timestamp, head.timestamp)
-      }
+  private struct Wanted {
+    let topic: TopicDescription
+    let kind: Row.Kind
+    let stage: StageName
+    let group: String
+  }
+
+  /// All partitions of all topics are asked about together: there may be thousands.
+  private static func rows(
+    _ wanted: [Wanted], _ broker: any Broker, _ clock: any PipelineClock
+  ) async throws(BrokerError) -> [Row] {
+    var next: [TopicPartition: Int64] = [:]
+    var members: [String: [Member]] = [:]
+    for (group, topics) in Dictionary(grouping: wanted, by: \.group).sorted(by: { $0.key < $1.key }) {
+      next.merge(try await broker.committed(group: group, in: topics.map(\.topic.name))) { $1 }
+      // A group shares the same partitions of all its topics.
+      if let first = topics.first { members[group] = try await self.members(of: group, first.topic, broker) }
     }
-    return Row(
-      topic: topic.name, stage: stage, kind: kind, records: records, members: members,
-      oldest: oldest.map { max(.zero, clock.now - $0) }, end: ends, next: nexts)
+    var ends: [TopicPartition: Int64] = [:]
+    var unsettled: [RecordPosition] = []
+    for marks in try await broker.watermarks(wanted.flatMap(\.topic.topicPartitions)) {
+      let place = max(next[marks.topicPartition] ?? marks.first, marks.first)
+      next[marks.topicPartition] = place
+      ends[marks.topicPartition] = marks.end
+      if marks.end > place { unsettled.append(RecordPosition(marks.topicPartition, place)) }
+    }
+    // Offsets may have gaps: what looks like a few records may be the markers of transactions, and no record at all.
+    let heads = unsettled.isEmpty ? [:] : try await broker.first(at: unsettled)
+    let now = clock.now
+    return wanted.map { wanted in
+      let partitions = wanted.topic.topicPartitions
+      let waiting = partitions.compactMap { heads[$0] }
+      let oldest = waiting.map(\.timestamp).min()
+      return Row(
+        topic: wanted.topic.name, stage: wanted.stage, kind: wanted.kind,
+        records: waiting.reduce(0) { $0 + max(0, (ends[$1.topicPartition] ?? 0) - $1.offset) },
+        members: members[wanted.group] ?? [],
+        oldest: oldest.map { max(.zero, now - $0) }, end: partitions.reduce(0) { $0 + (ends[$1] ?? 0) },
+        next: partitions.reduce(0) { $0 + (next[$1] ?? 0) })
+    }
   }
 
   private mutating func addRates(since before: LagReport) {

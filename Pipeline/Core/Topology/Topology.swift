@@ -7,6 +7,8 @@ public struct Topology: Sendable, Hashable {
   public var name: String
   /// Where topics live.
   public var broker: BrokerAddress
+  /// What Kafka's topics are made with: `replication`, and any of Kafka's topic properties.
+  public var topicProperties: [String: String] = [:]
   /// The data folder, as written (relative to the working directory).
   public var data: String
   /// Where large content is kept.

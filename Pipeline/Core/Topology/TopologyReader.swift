@@ -9,8 +9,8 @@ struct TopologyReader {
   private var marks: [StageName: Mark] = [:]
 
   static let topKeys = [
-    "version", "name", "broker", "kafka", "data", "content", "guarantee", "window", "defaults", "gateways", "flows",
-    "stages", "nodes",
+    "version", "name", "broker", "kafka", "topics", "data", "content", "guarantee", "window", "defaults", "gateways",
+    "flows", "stages", "nodes",
   ]
 
   init(_ root: Node, _ vocabulary: Vocabulary) {
@@ -32,6 +32,7 @@ struct TopologyReader {
     checkVersion()
     var topology = Topology(name: name(root["name"], "name") ?? "mail", flows: [])
     topology.broker = broker() ?? .embedded
+    topology.topicProperties = topicProperties()
     topology.data = root["data"]?.string ?? "./data"
     topology.content = options.content(root["content"]) ?? .folder
     if let node = root["guarantee"],
@@ -126,7 +127,7 @@ struct TopologyReader {
   }
 
   /// `security.protocol: ssl` and, as `--set kafka.security.protocol=ssl` makes it, `security: {protocol: ssl}`.
-  private mutating func collect(_ entries: [Node.Entry], _ prefix: String, into properties: inout [String: String]) {
+  mutating func collect(_ entries: [Node.Entry], _ prefix: String, into properties: inout [String: String]) {
     for entry in entries {
       if let text = entry.value.string {
         properties[prefix + entry.key] = text
@@ -139,10 +140,11 @@ struct TopologyReader {
   }
 
   private mutating func refuseKafkaProperties() {
-    guard let entry = root.entries?.first(where: { $0.key == "kafka" }) else { return }
-    options.complain(
-      entry.keyMark, "`kafka` says how to speak to Kafka, but `broker` is embedded",
-      "write `broker: kafka://HOST:PORT`")
+    for entry in root.entries ?? [] where entry.key == "kafka" || entry.key == "topics" {
+      let use = entry.key == "kafka" ? "says how to speak to Kafka" : "says how Kafka's topics are made"
+      options.complain(
+        entry.keyMark, "`\(entry.key)` \(use), but `broker` is embedded", "write `broker: kafka://HOST:PORT`")
+    }
   }
 
   private mutating func gateways() -> [Topology.Gateway] {

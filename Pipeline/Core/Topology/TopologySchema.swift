@@ -22,6 +22,7 @@ public enum TopologySchema {
     var properties: [JSONValue.Member] = [
       .init("version", ["const": 1]), .init("name", ["type": "string"]), .init("broker", ["type": "string"]),
       .init("kafka", ["type": "object", "additionalProperties": ["type": ["string", "number", "boolean"]]]),
+      .init("topics", ["type": "object", "additionalProperties": ["type": ["string", "number", "boolean"]]]),
       .init("data", ["type": "string"]), .init("content", object(OptionReader.contentSchema.options)),
       .init("guarantee", ["enum": .array(Topology.Guarantee.allCases.map { .string($0.rawValue) })]),
       .init("window", ["type": "string"]), .init("defaults", object(common)),

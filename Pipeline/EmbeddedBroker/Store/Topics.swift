@@ -218,7 +218,8 @@ extension BrokerStore {
         throw BrokerError(
           .mismatch,
           "topic \(known.name) has \(known.partitions.count) partitions, not \(specification.partitions)",
-          hint: "the number cannot change: use another name, or drain and delete the topic")
+          hint: known.partitions.count < specification.partitions
+            ? "the command `grow` adds partitions" : "a topic never gets fewer: use another name for the stage")
       }
       let retention = Retention(specification.retention)
       guard retention != known.retention else { continue }
@@ -278,13 +279,35 @@ extension BrokerStore {
     query.bind(4, retention.window)
     try query.run()
     let topic = try connection.int("SELECT last_insert_rowid()") ?? 0
+    try insertPartitions(0..<specification.partitions, of: topic, isCompacted: retention.kind == .compacted)
+  }
+
+  private func insertPartitions(_ numbers: Range<Int>, of topic: Int64, isCompacted: Bool) throws(BrokerError) {
     let row = try connection.query("INSERT INTO partition(topic,number) VALUES(?1,?2)")
-    for number in 0..<specification.partitions {
+    for number in numbers {
       row.bindAll(topic, Int64(number))
       try row.run()
       let id = try connection.int("SELECT last_insert_rowid()") ?? 0
-      try Schema.createPartition(id, isCompacted: retention.kind == .compacted, connection)
+      try Schema.createPartition(id, isCompacted: isCompacted, connection)
     }
+  }
+
+  func grow(_ names: [String], to count: Int) throws(BrokerError) {
+    try checkRoom()
+    for name in names {
+      let known = try topic(name)
+      guard known.partitions.count <= count, count <= Self.maximumPartitions else {
+        throw BrokerError(
+          .mismatch, "topic \(name) has \(known.partitions.count) partitions, and cannot have \(count)",
+          hint: "a topic never gets fewer, and at most \(Self.maximumPartitions)")
+      }
+      try insertPartitions(
+        known.partitions.count..<count, of: known.id, isCompacted: known.retention.kind == .compacted)
+      let query = try connection.query("UPDATE topic SET partitions=?2 WHERE id=?1")
+      query.bindAll(known.id, Int64(count))
+      try query.run()
+    }
+    try catalogueChanged()
   }
 
   func delete(_ names: [String]) throws(BrokerError) {
