@@ -9,6 +9,8 @@ final class Questions {
   init(_ options: KafkaBroker.Options) { self.options = options }
 
   private var patience: Int { options.patienceMilliseconds }
+  /// For one try of a question: who is asked may be gone, and another one know.
+  private var share: Int { min(patience, 2000) }
 
   private func admin() throws(KafkaError) -> AdminClient {
     if let client { return client }
@@ -22,6 +24,8 @@ final class Questions {
     let deadline = Deadline(options.patience)
     while true {
       do throws(KafkaError) { return try body(admin()) } catch {
+        // librdkafka before 2.3 goes on asking a leader that is none any more until what it knows is minutes old.
+        if error.kind == .unavailable { _ = try? client?.topics(milliseconds: share) }
         guard error.kind == .unavailable, !deadline.isOver else { throw BrokerError(error, doing) }
         pause()
       }
@@ -120,7 +124,7 @@ final class Questions {
   func watermarks(_ partition: TopicPartition) throws(BrokerError) -> Watermarks {
     try ask("watermarks of \(partition)") { admin throws(KafkaError) in
       let (first, end) = try admin.watermarks(
-        topic: partition.topic, partition: partition.partition, milliseconds: patience)
+        topic: partition.topic, partition: partition.partition, milliseconds: share)
       return Watermarks(topicPartition: partition, first: first, end: end)
     }
   }
@@ -129,7 +133,7 @@ final class Questions {
   func offset(of partition: TopicPartition, at time: Timestamp) throws(BrokerError) -> Int64? {
     try ask("offset of \(partition)") { admin throws(KafkaError) in
       try admin.offset(
-        topic: partition.topic, partition: partition.partition, at: time.milliseconds, milliseconds: patience)
+        topic: partition.topic, partition: partition.partition, at: time.milliseconds, milliseconds: share)
     }
   }
 

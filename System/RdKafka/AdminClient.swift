@@ -111,14 +111,22 @@ public final class AdminClient {
   // MARK: Offsets
 
   /// The first offset that is kept and the one behind the last.
+  ///
+  /// By times that stand for the two: before librdkafka 2.3, the question that is meant for it goes on asking a leader
+  /// that is none any more, without end.
   public func watermarks(
     topic: String, partition: Int, milliseconds: Int
   ) throws(KafkaError) -> (first: Int64, end: Int64) {
-    var (first, end): (Int64, Int64) = (0, 0)
-    try KafkaError.check(
-      rd_kafka_query_watermark_offsets(
-        client.raw, topic, Int32(clamping: partition), &first, &end, Int32(clamping: milliseconds)))
-    return (first, end)
+    func ask(_ place: Int32) throws(KafkaError) -> Int64 {
+      try PartitionList.with([PartitionOffset(topic: topic, partition: partition, offset: Int64(place))]) {
+        list throws(KafkaError) in
+        try KafkaError.check(rd_kafka_offsets_for_times(client.raw, list, Int32(clamping: milliseconds)))
+        try PartitionList.check(list)
+        return PartitionList.read(list).first?.offset ?? 0
+      }
+    }
+    let first = try ask(RD_KAFKA_OFFSET_BEGINNING)
+    return (first, max(first, try ask(RD_KAFKA_OFFSET_END)))
   }
 
   /// The first offset at `time` (milliseconds since 1970) or later; nil if there is none.
