@@ -211,6 +211,8 @@ final class MemberThread {
 
   /// Leaves at once: a static member that is only closed would be waited for until its session ends.
   private func leave() {
+    // Before librdkafka 2.4 a client that is closed while an assignment waits for its answer never ends.
+    if pending != nil { try? client.assign([], incrementally: isIncremental) }
     client.unsubscribe()
     let deadline = Deadline(.seconds(5))
     while !deadline.isOver, client.membership() != nil {
