@@ -94,6 +94,9 @@ let testing: [Target] = [
   tests(
     "EmbeddedBrokerTests",
     ["EmbeddedBroker", "BrokerConformance", "BrokerCrashProbe", "Pipeline", "PipelineTesting", "SQLite"]),
+  .executableTarget(
+    name: "kafka-bounce", dependencies: ["KafkaBroker", "Pipeline", "PipelineTesting"], path: "Tests/KafkaBounce",
+    swiftSettings: settings),
   tests("KafkaBrokerTests", ["KafkaBroker", "BrokerConformance", "Pipeline"]),
   tests("SimulationTests", ["Pipeline", "PipelineTesting", "EmbeddedBroker"]),
   tests("PipelineCommandsTests", ["PipelineCommands", "Pipeline"]),
