@@ -97,7 +97,7 @@ let testing: [Target] = [
   .executableTarget(
     name: "kafka-bounce", dependencies: ["KafkaBroker", "Pipeline", "PipelineTesting"], path: "Tests/KafkaBounce",
     swiftSettings: settings),
-  tests("KafkaBrokerTests", ["KafkaBroker", "BrokerConformance", "Pipeline"]),
+  tests("KafkaBrokerTests", ["KafkaBroker", "BrokerConformance", "Pipeline", "RdKafka"]),
   tests("SimulationTests", ["Pipeline", "PipelineTesting", "EmbeddedBroker"]),
   tests("PipelineCommandsTests", ["PipelineCommands", "Pipeline"]),
   tests("MailTests", ["Mail", "Pipeline", "SQLite"]),
