@@ -258,10 +258,14 @@ class Bounce:
 
     def feed(self, chance):
         """Sends everything in, with feeders that are killed now and then: each goes on behind what it may have sent."""
+        def hear(line):
+            self.heard["feeder " + line.split("\t")[0].split(" ")[0]] += 1
+            if not line.startswith("again"):
+                self.errors.append(f"{self.now():.1f} feeder {line}")
         first = 0
         while first < self.messages:
-            feeder = self.start("feed", str(first), str(self.messages - first), str(self.rate), self.acknowledged,
-                                hear=lambda line: self.heard.update([line.split("\t")[0].split(" ")[0]]))
+            feeder = self.start(
+                "feed", str(first), str(self.messages - first), str(self.rate), self.acknowledged, hear=hear)
             feeder.ready.wait(60)
             kills = self.kills["feeder killed"]
             lives = chance.uniform(0.3, 0.7) * min(30, self.messages / self.rate) if kills == 0 else 30
