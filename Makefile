@@ -1,8 +1,8 @@
 # Mailflow. `make run` and `make test` do all the set-up that they need.
-.PHONY: help run build test check format simulate torture bench clean
+.PHONY: help run build test check format simulate torture torture-kafka bench clean
 
 help: ## Says what there is
-	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 22
 
 run: ## Builds and starts everything with an example domain and two users
 	@Scripts/setup run
@@ -31,6 +31,11 @@ torture: ## Kills every process in turn under load, at least 60 times (KILLS=n)
 	@Scripts/setup test
 	swift build -c release --product mailflow
 	MAILFLOW_BINARY=$$(swift build -c release --show-bin-path)/mailflow KILLS=$(or $(KILLS),60) python3 -W ignore -m unittest discover -v -s Tests/Scenarios -p test_crash.py
+
+torture-kafka: ## Brokers, workers and feeder bounced on Kafka (SEED=n MESSAGES=n RATE=n STORM=seconds)
+	@Scripts/setup test
+	swift build --product kafka-bounce
+	SEED=$(SEED) MESSAGES=$(or $(MESSAGES),100000) RATE=$(or $(RATE),400) STORM=$(STORM) python3 -W ignore -m unittest discover -v -s Tests/Scenarios -p test_kafka_bounce.py
 
 bench: ## Measures it beside its peers (ONLY=chain, QUICK=1)
 	@Scripts/setup bench

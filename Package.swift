@@ -96,7 +96,10 @@ let testing: [Target] = [
     ["EmbeddedBroker", "BrokerConformance", "BrokerCrashProbe", "Pipeline", "PipelineTesting", "SQLite"]),
   module("ContentConformance", "Tests/ContentConformance", ["Pipeline"]),
   tests("S3ContentStoreTests", ["S3ContentStore", "ContentConformance", "Network", "Pipeline"]),
-  tests("KafkaBrokerTests", ["KafkaBroker", "BrokerConformance", "Pipeline"]),
+  .executableTarget(
+    name: "kafka-bounce", dependencies: ["KafkaBroker", "Pipeline", "PipelineTesting"], path: "Tests/KafkaBounce",
+    swiftSettings: settings),
+  tests("KafkaBrokerTests", ["KafkaBroker", "BrokerConformance", "Pipeline", "RdKafka"]),
   tests("SimulationTests", ["Pipeline", "PipelineTesting", "EmbeddedBroker"]),
   tests("PipelineCommandsTests", ["PipelineCommands", "Pipeline"]),
   module("MIMEChecks", "Tests/MIMEChecks", ["Mail", "Pipeline"]),

@@ -68,7 +68,7 @@ extension KafkaBroker.Options {
   }
 
   private func settings(_ own: [String: String]) -> [String: String] {
-    let common = [
+    var common = [
       "bootstrap.servers": servers, "client.id": "mailflow", "allow.auto.create.topics": "false",
       "socket.nagle.disable": "true", "log_level": "2",
       // What a producer has under way: beyond, callers wait. What waits at the same time is sent together anyway.
@@ -78,6 +78,9 @@ extension KafkaBroker.Options {
       // At 100, the default, every transaction that meets the last one's markers waits 100 ms.
       "retry.backoff.ms": "2", "topic.metadata.propagation.max.ms": "1000",
     ]
+    // A broker that hangs, its connections open, is given up after that. (A transactional producer goes by the time that
+    // its transactions may take.)
+    if own["transactional.id"] == nil { common["socket.timeout.ms"] = "\(max(10, patienceMilliseconds))" }
     // What exactly-once rests on is not left to the properties.
     return common.merging(properties) { $1 }.merging(own) { $1 }
   }
@@ -116,7 +119,14 @@ extension KafkaBroker.Options {
   ///
   /// The group's name is never used, but without one librdkafka 2.0.2 reads through a null pointer when the answer to a
   /// question about another group's offsets is that its coordinator has moved.
-  var admin: [String: String] { settings(["isolation.level": "read_uncommitted", "group.id": "mailflow-reader"]) }
+  ///
+  /// A question to a leader that is gone waits for it as long as its socket may: the callers' patience is for several.
+  var admin: [String: String] {
+    settings([
+      "isolation.level": "read_uncommitted", "group.id": "mailflow-reader",
+      "socket.timeout.ms": "\(min(3000, max(10, patienceMilliseconds)))",
+    ])
+  }
 
   /// What a producer says of its records. A hop does not ask where they are.
   enum Reporting: String {

@@ -191,8 +191,8 @@ struct MemberState {
     var result: Result<ConsumerEvent, BrokerError>?
     if isClosing {
       result = .failure(BrokerError(.closed, "the consumer is closed"))
-    } else if !events.isEmpty {
-      result = .success(events.removeFirst())
+    } else if let event = takeEvent() {
+      result = .success(event)
     } else if let end {
       result = .failure(end)
     } else if !troubles.isEmpty {
@@ -205,6 +205,9 @@ struct MemberState {
     self.waiter = nil
     return .answer(waiter.answer, result)
   }
+
+  /// What the caller is to be told next.
+  mutating func takeEvent() -> ConsumerEvent? { events.isEmpty ? nil : events.removeFirst() }
 
   mutating func took(_ records: [Record]) -> Turn {
     isClaimed = false
@@ -230,8 +233,13 @@ struct MemberState {
 
   mutating func setPaused(_ isPaused: Bool, _ names: [TopicPartition]) throws(BrokerError) {
     try checkOpen()
-    for name in names { cursors[name]?.isPaused = isPaused }
+    // A caller that has not heard of this assignment yet means the one before, which knew another place.
+    for name in names where !isNews(name) { cursors[name]?.isPaused = isPaused }
     isRung = true
+  }
+
+  private func isNews(_ name: TopicPartition) -> Bool {
+    events.contains { if case .assigned(let names) = $0 { names.contains(name) } else { false } }
   }
 
   mutating func release(_ names: [TopicPartition]) throws(BrokerError) {

@@ -209,9 +209,13 @@ final class MemberThread {
 
   /// Leaves at once: a static member that is only closed would be waited for until its session ends.
   private func leave() {
+    // Before librdkafka 2.4 a client that is closed while an assignment waits for its answer never ends.
+    if pending != nil { try? client.assign([], incrementally: isIncremental) }
     client.unsubscribe()
     let deadline = Deadline(.seconds(5))
-    while !deadline.isOver, client.membership() != nil {
+    while true {
+      // What came before it has left is answered too: without, it could not be closed.
+      let hasLeft = client.membership() == nil || deadline.isOver
       while let event = client.poll() {
         switch event {
         case .assign: try? client.assign([], incrementally: isIncremental)
@@ -219,13 +223,13 @@ final class MemberThread {
         case .failed: return end()
         }
       }
+      if hasLeft { return end() }
       let until = monotonicNanoseconds() + 5_000_000
       state.wait { state -> Monitor<MemberState>.Waiting<Void> in
         defer { state.isRung = false }
         return state.isRung || monotonicNanoseconds() >= until ? .result(()) : .until(until)
       }
     }
-    end()
   }
 
   private func end() {

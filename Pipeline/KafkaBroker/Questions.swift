@@ -9,6 +9,8 @@ final class Questions {
   init(_ options: KafkaBroker.Options) { self.options = options }
 
   var patience: Int { options.patienceMilliseconds }
+  /// For one try of a question: who is asked may be gone, and another one know.
+  private var share: Int { min(patience, 2000) }
 
   private func admin() throws(KafkaError) -> AdminClient {
     if let client { return client }
@@ -22,6 +24,8 @@ final class Questions {
     let deadline = Deadline(options.patience)
     while true {
       do throws(KafkaError) { return try body(admin()) } catch {
+        // librdkafka before 2.3 goes on asking a leader that is none any more until what it knows is minutes old.
+        if error.kind == .unavailable { _ = try? client?.cluster(milliseconds: share) }
         guard error.kind == .unavailable, !deadline.isOver else { throw BrokerError(error, doing) }
         pause()
       }
@@ -62,7 +66,7 @@ final class Questions {
 
   /// See `AdminClient.offsets`.
   func offsets(_ times: [PartitionOffset]) throws(BrokerError) -> [PartitionOffset] {
-    try ask("offsets") { admin throws(KafkaError) in try admin.offsets(at: times, milliseconds: patience) }
+    try ask("offsets") { admin throws(KafkaError) in try admin.offsets(at: times, milliseconds: share) }
   }
 
   /// The first place at `time` or later, which may be one that holds no record; nil if there is none.

@@ -17,7 +17,7 @@ final class Reader {
   // MARK: Ranges
 
   func read(_ partition: TopicPartition, from offset: Int64, limit: Int) throws(BrokerError) -> [Record] {
-    let marks = try questions.watermarks([partition])[0]
+    guard let marks = try questions.watermarks([partition]).first else { return [] }
     guard (marks.first...marks.end).contains(offset) else {
       throw BrokerError(.outOfRange, "\(partition) has offsets \(marks.first) to \(marks.end), not \(offset)")
     }
@@ -98,8 +98,12 @@ final class Reader {
       var left: [(name: TopicPartition, queue: PartitionQueue)] = []
       for (name, queue) in queues {
         let messages = client.batch()
-        switch queue.take(into: messages) {
-        case .message: result[name] = KafkaBatch(messages).record(0, of: name, generation: 0)
+        let found = queue.take(1, into: messages)
+        if messages.count > 0 {
+          result[name] = KafkaBatch(messages).record(0, of: name, generation: 0)
+          continue
+        }
+        switch found {
         case .end: break
         case .failed(let error) where error.kind == .outOfRange: break
         case .failed(let error) where error.kind != .unavailable: throw error

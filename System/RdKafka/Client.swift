@@ -19,6 +19,8 @@ final class Client: @unchecked Sendable {
     var kept: (any Sendable)?
     /// Nobody answers rebalances any more.
     var isClosing = false
+    /// Freeing the client would hang, or end the process: better that it stays.
+    var mustNotBeFreed = false
     init(wake: (@Sendable () -> Void)?) { self.wake = wake }
   }
 
@@ -61,6 +63,7 @@ final class Client: @unchecked Sendable {
   }
 
   deinit {
+    if events.mustNotBeFreed { return }
     let remains = Unmanaged.passRetained(Remains(raw: raw, context: context))
     var attributes = pthread_attr_t()
     pthread_attr_init(&attributes)
@@ -106,6 +109,7 @@ private func onRebalance(
 ) {
   guard let client, let context else { return }
   let events = Unmanaged<Client.Events>.fromOpaque(context).takeUnretainedValue()
+  events.mustNotBeFreed = false
   if events.isClosing {
     rd_kafka_assign(client, nil)
     return

@@ -29,6 +29,8 @@ public final class ConsumerClient {
 
   /// Joins the group for these topics.
   public func subscribe(_ topics: [String]) throws(KafkaError) {
+    // Before librdkafka 2.3, freeing a member that has joined and was never assigned anything ends the process.
+    client.events.mustNotBeFreed = true
     try PartitionList.with(topics.map { PartitionOffset(topic: $0, partition: -1) }) { list throws(KafkaError) in
       try KafkaError.check(rd_kafka_subscribe(client.raw, list))
     }
@@ -103,7 +105,7 @@ public final class ConsumerClient {
     rd_kafka_consumer_group_metadata(client.raw).map { GroupMembership($0, client) }.flatMap { $0.isMember ? $0 : nil }
   }
 
-  /// Ends consuming; what was taken stays readable.
+  /// Ends consuming; what was taken stays readable. Takes at most five seconds.
   public func close() {
     if let queue {
       rd_kafka_queue_cb_event_enable(queue, nil, nil)
@@ -111,7 +113,12 @@ public final class ConsumerClient {
       self.queue = nil
     }
     client.events.isClosing = true
-    rd_kafka_consumer_close(client.raw)
+    guard let closing = rd_kafka_queue_new(client.raw) else { return }
+    defer { rd_kafka_queue_destroy(closing) }
+    if let error = rd_kafka_consumer_close_queue(client.raw, closing) { return rd_kafka_error_destroy(error) }
+    // Before librdkafka 2.4 an assignment that comes meanwhile, or was never answered, keeps it from closing for ever.
+    for _ in 0..<50 where rd_kafka_consumer_closed(client.raw) == 0 { rd_kafka_queue_poll_callback(closing, 100) }
+    if rd_kafka_consumer_closed(client.raw) == 0 { client.events.mustNotBeFreed = true }
   }
 }
 

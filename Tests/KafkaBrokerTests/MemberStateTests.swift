@@ -11,8 +11,12 @@ struct MemberStateTests {
   private func state() -> MemberState {
     var state = MemberState()
     state.assigned(names, nil)
+    hear(&state)
     return state
   }
+
+  /// Has the caller told of everything that happened.
+  private func hear(_ state: inout MemberState) { while state.takeEvent() != nil {} }
 
   private func progress(_ name: TopicPartition, generation: Int64) -> [Settlement.Progress] {
     [.init(topicPartition: name, generation: generation, next: 1, settled: [])]
@@ -70,6 +74,18 @@ struct MemberStateTests {
     #expect(state.readable().map(\.name) == [names[1]])
     state.beginRevoking([names[1]], deadline: .max)
     #expect(state.readable().isEmpty)
+  }
+
+  @Test("a pause that was meant for the assignment before does not hold the next up")
+  func latePause() throws {
+    var state = state()
+    state.lose(names)
+    state.assigned(names, nil)
+    try state.setPaused(true, [names[0]])
+    #expect(state.readable().count == 2)
+    hear(&state)
+    try state.setPaused(true, [names[0]])
+    #expect(state.readable().map(\.name) == [names[1]])
   }
 
   @Test("regained, a partition has a later generation")

@@ -299,6 +299,19 @@ import Testing
     #expect(bench.settled() == [:] && bench.machine.inHand == 0)
   }
 
+  @Test func aPartitionIsBusyUntilItsSettlementIsOver() throws {
+    var bench = Bench()
+    let work = [TopicPartition("t.f.s", 0)]
+    bench.add(bench.item(0))
+    bench.finish(bench.start()[0])
+    let taken = bench.machine.takePrefix(limit: 100)
+    let prefix = try #require(taken)
+    bench.machine.revoke(work)
+    #expect(bench.machine.isBusy(work))
+    bench.machine.settled(prefix)
+    #expect(!bench.machine.isBusy(work))
+  }
+
   @Test func nothingStartsDuringADrain() {
     var bench = Bench { $0.concurrency = 1 }
     bench.add(bench.item(0), bench.item(1))

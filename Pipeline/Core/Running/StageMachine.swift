@@ -17,6 +17,8 @@ struct StageMachine {
     var isRevoking = false
     var delayed = 0
     var isPaused = false
+    /// Whether some of it is being settled now.
+    var isSettling = false
   }
 
   let settings: Topology.StageSettings
@@ -378,9 +380,15 @@ struct StageMachine {
       left -= items.count
       inHand -= items.count
       watchHead(of: key)
+      partitions[key]?.isSettling = true
       prefix.partitions.append((key, items))
     }
     return prefix.partitions.isEmpty ? nil : prefix
+  }
+
+  /// What was taken is settled.
+  mutating func settled(_ prefix: Prefix) {
+    for (key, _) in prefix.partitions { partitions[key]?.isSettling = false }
   }
 
   // MARK: Partitions come and go
@@ -402,11 +410,11 @@ struct StageMachine {
     }
   }
 
-  /// Whether work of these partitions still goes on, or waits to be settled.
+  /// Whether work of these partitions still goes on, waits to be settled, or is being settled.
   func isBusy(_ revoked: [TopicPartition]) -> Bool {
     revoked.contains { key in
       runs.values.contains { $0.items.contains { $0.partition == key && !$0.isLost && !$0.isDone } }
-        || partitions[key]?.window.first?.isDone == true
+        || partitions[key].map { $0.isSettling || $0.window.first?.isDone == true } ?? false
     }
   }
 

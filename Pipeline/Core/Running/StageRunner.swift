@@ -419,6 +419,7 @@ public final class StageRunner: Sendable {
       }
       let settlement = prefix.settlement()
       guard await settled(settlement, consumer) else { return }
+      state.withLock { $0.machine.settled(prefix) }
       for output in settlement.outputs where output.topic == disposer.topics.dead {
         log.write(
           .warning, "dead letter", ("id", output.headers[HeaderName.id] ?? ""),

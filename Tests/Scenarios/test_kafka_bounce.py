@@ -1,0 +1,34 @@
+"""Exactly once between topics, while brokers, workers and the feeder are stopped, killed and frozen in turn.
+
+SEED= repeats a run's choices, MESSAGES= and RATE= (a second) make it longer, STORM=seconds has workers join and leave
+every few seconds for so long. `make torture-kafka` runs the long form."""
+import os
+import random
+import unittest
+
+from kafka_bounce import BINARY, CLUSTER, Bounce
+
+# A worker that held on to what it has passed on would be far beyond this before long.
+MEMORY = 400
+
+
+@unittest.skipUnless(os.access(CLUSTER, os.X_OK), "no Kafka: ../shared/kafka/kafka-cluster starts the brokers")
+@unittest.skipUnless(os.access(BINARY, os.X_OK), "no kafka-bounce: swift build --build-tests")
+class KafkaBounceTests(unittest.TestCase):
+    def test_each_message_ends_once(self):
+        seed = int(os.environ.get("SEED") or random.randrange(1 << 30))
+        storm = int(os.environ.get("STORM") or 0)
+        print()
+        bounce = Bounce(
+            seed, int(os.environ.get("MESSAGES") or 2000), int(os.environ.get("RATE") or 100),
+            workers=5 if storm else 3, storm=storm)
+        try:
+            problems = bounce.run()
+        finally:
+            bounce.report()
+        self.assertEqual(problems, [])
+        self.assertLess(bounce.memory, MEMORY)
+
+
+if __name__ == "__main__":
+    unittest.main()
