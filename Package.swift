@@ -40,6 +40,7 @@ let system =
   + face("Event", pkgConfig: "libevent", apt: ["libevent-dev"])
   + face("Linux")
   + face("RdKafka", pkgConfig: "rdkafka", apt: ["librdkafka-dev"])
+  + face("Archive", pkgConfig: "libarchive", apt: ["libarchive-dev"])
   + face("Curl", pkgConfig: "libcurl", apt: ["libcurl4-openssl-dev"])
 
 let framework: [Target] = [
@@ -56,13 +57,18 @@ let service: [Target] = [
   module("Mail", "Mail", ["Pipeline", "SQLite", "OpenSSL"]),
   module("ValidateStage", "Stages/Validate", ["Mail", "Pipeline"]),
   module("StoreStage", "Stages/Store", ["Mail", "Pipeline"]),
+  module("SpamScanStage", "Stages/SpamScan", ["Mail", "Pipeline", "YAML"]),
+  module("VirusScanStage", "Stages/VirusScan", ["Archive", "Mail", "OpenSSL", "Pipeline"]),
+  module("IndexStage", "Stages/Index", ["Mail", "Pipeline"]),
+  module("NotifyStage", "Stages/Notify", ["Mail", "Pipeline"]),
   module("SMTPGateway", "Gateways/SMTP", ["Mail", "Network", "Pipeline"]),
-  module("WebGateway", "Gateways/Web", ["Mail", "Network", "Pipeline"]),
+  module("WebGateway", "Gateways/Web", ["Mail", "Network", "OpenSSL", "Pipeline"]),
   module(
     "MailflowApp", "App/Composition",
     [
       "Pipeline", "EmbeddedBroker", "KafkaBroker", "S3ContentStore", "PipelineCommands", "Mail", "ValidateStage",
-      "StoreStage", "SMTPGateway", "WebGateway", "Network", "Linux", "OpenSSL",
+      "SpamScanStage", "VirusScanStage", "StoreStage", "IndexStage", "NotifyStage", "SMTPGateway", "WebGateway",
+      "Network", "Linux", "OpenSSL",
     ]),
   .executableTarget(
     name: "mailflow", dependencies: ["MailflowApp", "PipelineCommands"], path: "App", exclude: ["Composition"],
@@ -107,7 +113,12 @@ let testing: [Target] = [
     name: "mime-probe", dependencies: ["MIMEChecks", "Mail", "OpenSSL", "Pipeline"], path: "Tests/MIMEProbe",
     swiftSettings: settings),
   tests("MailTests", ["Mail", "MIMEChecks", "ContentConformance", "Pipeline", "SQLite"]),
-  tests("StageTests", ["ValidateStage", "StoreStage", "Mail", "Pipeline", "PipelineTesting"]),
+  tests(
+    "StageTests",
+    [
+      "ValidateStage", "SpamScanStage", "VirusScanStage", "StoreStage", "IndexStage", "NotifyStage", "Mail", "Pipeline",
+      "PipelineTesting",
+    ]),
   tests("SMTPGatewayTests", ["SMTPGateway", "Mail", "Network", "OpenSSL", "Pipeline", "PipelineTesting"]),
   tests("WebGatewayTests", ["WebGateway", "Mail", "Network", "Pipeline"]),
   tests("LogPipelineTests", ["Pipeline", "PipelineTesting", "EmbeddedBroker"]),

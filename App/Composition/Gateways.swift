@@ -51,9 +51,9 @@ enum Gateways {
   ) throws -> WebGateway {
     let options = WebGatewayOptions(gateway.options)
     return try WebGateway(
-      options, loops: [loop], store: stores.mail,
+      options, loops: [loop], store: stores.mail, index: stores.index,
       certificate: try Certificates.open(
-        options.tlsCertificate, key: options.tlsKey, hostname: machineName(), protocols: ["http/1.1"],
+        options.tlsCertificate, key: options.tlsKey, hostname: domainOfThisMachine(), protocols: ["http/1.1"],
         gateway: gateway.name, context),
       readiness: {
         let states = context.stageStates()

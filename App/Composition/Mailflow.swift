@@ -1,12 +1,16 @@
 import EmbeddedBroker
+import IndexStage
 import KafkaBroker
 import Mail
+import NotifyStage
 import Pipeline
 public import PipelineCommands
 import S3ContentStore
 import SMTPGateway
+import SpamScanStage
 import StoreStage
 import ValidateStage
+import VirusScanStage
 import WebGateway
 
 /// The composition root: the one place that sees everything, and decides what an installation is made of.
@@ -60,7 +64,11 @@ public enum Mailflow {
   private static func registry(_ stores: Stores) -> StageRegistry {
     var registry = StageRegistry()
     ValidateStage.register(in: &registry, directory: stores.directory)
+    SpamScanStage.register(in: &registry)
+    VirusScanStage.register(in: &registry)
     StoreStage.register(in: &registry, store: stores.mail, directory: stores.directory)
+    IndexStage.register(in: &registry, index: stores.index, store: stores.mail)
+    NotifyStage.register(in: &registry)
     return registry
   }
 }
@@ -70,9 +78,11 @@ public enum Mailflow {
 struct Stores {
   let mail: MailStore
   let directory: MailDirectory
+  let index: any SearchIndex
 
   init(_ topology: Topology, _ folder: DataFolder, _ contentStore: (any ContentStore)?) {
     mail = MailStore(folder: folder.path, contentStore: contentStore)
+    index = FTSSearchIndex(folder: folder.path)
     directory = MailDirectory(
       store: mail, domains: topology.domains,
       postmaster: topology.text("postmaster").flatMap { EmailAddress($0, allowingUTF8: true) })

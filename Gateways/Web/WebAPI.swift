@@ -6,24 +6,30 @@ public import Pipeline
 /// Whoever holds a user's token sees that user's mailbox and nothing else: what belongs to others looks like what does
 /// not exist. Errors are `application/problem+json`.
 public struct WebAPI: Sendable {
-  private let store: MailStore
+  let store: MailStore
+  let index: any SearchIndex
   private let log: Log
   private let readiness: @Sendable () -> Readiness
 
-  /// The interface to `store`.
+  /// The interface to `store`, and to what `index` finds in it.
   ///
   /// - Parameter readiness: asked for each `GET /readyz`.
   public init(
-    store: MailStore, log: Log,
+    store: MailStore, index: any SearchIndex, log: Log,
     readiness: @escaping @Sendable () -> Readiness = { Readiness(isReady: true, stages: []) }
   ) {
     self.store = store
+    self.index = index
     self.log = log
     self.readiness = readiness
   }
 
   /// Answers a request. Never throws: what goes wrong is an answer too.
   public func respond(to request: WebRequest) async -> WebResponse {
+    Conditional.answer(await answer(to: request), to: request)
+  }
+
+  private func answer(to request: WebRequest) async -> WebResponse {
     let route = WebRoute(request.path)
     var owner: Mailbox?
     if route.isPrivate {
@@ -47,25 +53,30 @@ public struct WebAPI: Sendable {
         return .json(["folders": .array(try await store.folders(of: owner).map { MailboxJSON.folder($0) })])
       case (.messages, let owner?): return try await messages(request, owner)
       case (.message(let id), let owner?):
-        return try await store.message(id, of: owner).map { .json(MailboxJSON.message($0)) } ?? Self.notFound
+        return try await message(id, owner) ?? Self.notFound
       case (.raw(let id), let owner?):
         return try await store.raw(id, of: owner).map { Self.raw($0, id) } ?? Self.notFound
+      case (.part(let id, let number), let owner?):
+        guard let bytes = try await store.raw(id, of: owner), let part = MIMEMessage(bytes).part(number) else {
+          return Self.notFound
+        }
+        return Self.part(part, of: id)
       default: return Self.notFound
       }
     } catch { return refused(error, request) }
+  }
+
+  private func message(_ id: MessageID, _ owner: Mailbox) async throws(MailStoreError) -> WebResponse? {
+    guard let message = try await store.message(id, of: owner), let bytes = try await store.raw(id, of: owner) else {
+      return nil
+    }
+    return .json(MailboxJSON.message(message, parts: MIMEMessage(bytes)))
   }
 
   private func messages(_ request: WebRequest, _ owner: Mailbox) async throws(MailStoreError) -> WebResponse {
     let query: MessageQuery
     do { query = try MessageQuery(request.query) } catch {
       return .problem(error.status, error.title, detail: error.detail)
-    }
-    var cursor: MessageCursor?
-    if let text = query.cursor, !text.isEmpty {
-      guard let read = MessageCursor(text) else {
-        return .problem(400, "Bad request", detail: "cursor is not one that a list has given")
-      }
-      cursor = read
     }
     var folder: Int64?
     if let text = query.folder {
@@ -76,6 +87,12 @@ public struct WebAPI: Sendable {
       }
       folder = found.id
     }
+    if let text = query.search { return try await search(text, query, folder: folder, owner) }
+    var cursor: MessageCursor?
+    if let text = query.cursor, !text.isEmpty {
+      guard let read = MessageCursor(text) else { return Self.badCursor }
+      cursor = read
+    }
     // One more than asked for says whether there is more.
     let found = try await store.messages(of: owner, folder: folder, after: cursor, limit: query.limit + 1)
     let page = found.prefix(query.limit)
@@ -84,6 +101,9 @@ public struct WebAPI: Sendable {
   }
 
   // MARK: Answers
+
+  static let badCursor = WebResponse.problem(
+    400, "Bad request", detail: "cursor is not one that this list has given")
 
   private static let notFound = WebResponse.problem(404, "Not found", detail: "there is nothing here")
 
@@ -98,8 +118,20 @@ public struct WebAPI: Sendable {
       200, type: "message/rfc822",
       fields: [
         ("Content-Disposition", "attachment; filename=\"\(id).eml\""),
-        ("Content-Security-Policy", "sandbox; default-src 'none'"),
+        ("Content-Security-Policy", "sandbox; default-src 'none'"), ("Accept-Ranges", "bytes"), ("ETag", "\"\(id)\""),
       ], body: bytes)
+  }
+
+  /// A part, decoded. Its name is in UTF-8, percent-encoded (RFC 8187).
+  private static func part(_ part: MIMEPart, of id: MessageID) -> WebResponse {
+    let name = part.fileName ?? "part-\(part.number)"
+    return WebResponse(
+      200, type: ContentType.safe(part),
+      fields: [
+        ("Content-Disposition", "attachment; filename*=UTF-8''\(ContentType.percentEncoded(name))"),
+        ("Content-Security-Policy", "sandbox; default-src 'none'"), ("Accept-Ranges", "bytes"),
+        ("ETag", "\"\(id)-\(part.number)\""),
+      ], body: part.content())
   }
 
   /// The client learns that something is wrong; what it is, the log.

@@ -11,10 +11,11 @@ public final class WebGateway: Sendable {
   /// - Parameter certificate: what is served by TLS alone then; nil: in plain.
   /// - Throws: `NetworkError.invalidAddress` or `.cannotListen`, with what to do.
   public init(
-    _ options: WebGatewayOptions, loops: [EventLoop], store: MailStore, certificate: CertificateFiles? = nil,
+    _ options: WebGatewayOptions, loops: [EventLoop], store: MailStore, index: any SearchIndex,
+    certificate: CertificateFiles? = nil,
     readiness: @escaping @Sendable () -> Readiness, log: Log
   ) throws(NetworkError) {
-    let api = WebAPI(store: store, log: log, readiness: readiness)
+    let api = WebAPI(store: store, index: index, log: log, readiness: readiness)
     var limits = HTTPLimits()
     limits.body = 65_536  // nothing here takes one
     limits.clients = ClientCounter(limit: options.maximumConnectionsPerAddress)
@@ -29,7 +30,7 @@ public final class WebGateway: Sendable {
 
   private static func respond(_ request: HTTPRequest, _ api: WebAPI) async -> HTTPResponse {
     let response = await api.respond(
-      to: WebRequest(request.method, request.path, query: request.query, token: token(request)))
+      to: WebRequest(request.method, request.path, query: request.query, token: token(request), fields: request.fields))
     return HTTPResponse(response.status, fields: response.fields, body: Array(response.body))
   }
 

@@ -10,13 +10,25 @@ public struct WebRequest: Sendable {
   public var query: [(name: String, value: String)]
   /// The bearer token; nil: none was sent.
   public var token: String?
+  /// Its other header fields, in order.
+  public var fields: [(name: String, value: String)]
 
   /// A request.
-  public init(_ method: String, _ path: String, query: [(name: String, value: String)] = [], token: String? = nil) {
+  public init(
+    _ method: String, _ path: String, query: [(name: String, value: String)] = [], token: String? = nil,
+    fields: [(name: String, value: String)] = []
+  ) {
     self.method = method
     self.path = path
     self.query = query
     self.token = token
+    self.fields = fields
+  }
+
+  /// The value of the only field of that name; nil if there is none, or several, of which others might take another.
+  func field(_ name: String) -> String? {
+    let found = fields.filter { $0.name.lowercased() == name }
+    return found.count == 1 ? found[0].value : nil
   }
 
   /// The bearer token of an `Authorization` field (RFC 6750 section 2.1); nil if it is of another scheme, or malformed.

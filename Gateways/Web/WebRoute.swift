@@ -8,6 +8,7 @@ enum WebRoute: Sendable, Equatable {
   case messages
   case message(MessageID)
   case raw(MessageID)
+  case part(MessageID, String)
   /// Below `/v1`, and nothing there: said only to those who hold a token.
   case nothing
   /// Anywhere else.
@@ -29,6 +30,8 @@ enum WebRoute: Sendable, Equatable {
       case ("messages", 1): self = .messages
       case ("messages", 2): self = MessageID(names[1]).map { .message($0) } ?? .nothing
       case ("messages", 3) where names[2] == "raw": self = MessageID(names[1]).map { .raw($0) } ?? .nothing
+      case ("messages", 4) where names[2] == "parts":
+        self = MessageID(names[1]).map { .part($0, String(names[3])) } ?? .nothing
       default: self = .nothing
       }
     }
@@ -38,7 +41,7 @@ enum WebRoute: Sendable, Equatable {
   var isPrivate: Bool {
     switch self {
     case .live, .ready, .elsewhere: false
-    case .folders, .messages, .message, .raw, .nothing: true
+    case .folders, .messages, .message, .raw, .part, .nothing: true
     }
   }
 
@@ -53,6 +56,8 @@ struct MessageQuery: Sendable, Equatable {
   var folder: String?
   var limit = defaultLimit
   var cursor: String?
+  /// What is looked for; nil: everything is listed.
+  var search: String?
 
   /// Why a query is refused: the status and what to say.
   struct Refusal: Error, Equatable {
@@ -76,11 +81,7 @@ struct MessageQuery: Sendable, Equatable {
           throw Self.bad("limit is a number from \(Self.limits.lowerBound) to \(Self.limits.upperBound)")
         }
         limit = number
-      default:
-        // Everything, when only some was asked for, would be a wrong answer.
-        guard value.isEmpty else {
-          throw Refusal(status: 501, title: "Not implemented", detail: "this server has no search index; leave out q")
-        }
+      default: search = value.isEmpty ? nil : value
       }
     }
   }

@@ -1,5 +1,12 @@
 public import Pipeline
 
+extension Message {
+  /// A header field that is put before the message when it is stored; folded lines begin with a tab.
+  public mutating func addTraceHeader(_ name: String, _ value: String) {
+    annotate(MailAnnotations.traceHeaders, (annotation(MailAnnotations.traceHeaders) ?? "") + "\(name): \(value)\r\n")
+  }
+}
+
 /// The header fields that we put before what was received (RFC 5321 section 4.4).
 public enum TraceHeaders {
   /// `Return-Path: <…>`, which final delivery adds; `<>` for the null reverse-path.

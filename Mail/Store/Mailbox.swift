@@ -73,6 +73,16 @@ public struct MessageFlags: OptionSet, Sendable, Hashable {
   }
 }
 
+/// Whose a message is, and when it came.
+public struct StoredPlace: Sendable, Hashable {
+  /// The number of the mailbox.
+  public let mailbox: Int64
+  /// The id under which it knows the message.
+  public let id: MessageID
+  /// When it was stored.
+  public let received: Timestamp
+}
+
 /// A message as a list shows it.
 public struct MailboxMessage: Sendable, Hashable {
   /// The id under which the mailbox knows it: the pipeline's id of the message, or of the mailbox's part of it.

@@ -57,6 +57,26 @@ extension MailStore {
     }
   }
 
+  /// Those of the messages that this mailbox has, by id.
+  public func messages(
+    _ ids: [MessageID], of mailbox: Mailbox
+  ) async throws(MailStoreError) -> [MessageID: MailboxMessage] {
+    guard !ids.isEmpty else { return [:] }
+    return try await reader.run { database in
+      var found: [MessageID: MailboxMessage] = [:]
+      for id in ids {
+        found[id] =
+          try database.first(
+            "\(Self.messageColumns) WHERE user=?1 AND id=?2",
+            {
+              $0.bind(1, mailbox.id)
+              $0.bind(2, id.description)
+            }, Self.message) ?? nil
+      }
+      return found
+    }
+  }
+
   /// A message as it is kept: our trace headers, then what was received, byte for byte. Nil: this mailbox has none of
   /// that id.
   ///
@@ -107,6 +127,25 @@ extension MailStore {
         }
       ) { row in MessageID(row.text(0)).map { StoredMessage(id: $0, folder: row.int(1), uid: row.int(2)) } }
       .compactMap { $0 }
+    }
+  }
+
+  /// Where copies are that `store` has noted; nil for one that is not there any more.
+  public func places(of copies: [StoredCopy]) async throws(MailStoreError) -> [StoredPlace?] {
+    guard !copies.isEmpty else { return [] }
+    let names = copies.map { ($0.mailbox.normalized, $0.id) }
+    return try await reader.run { database in
+      try names.map { address, id in
+        try database.first(
+          """
+          SELECT messages.user, messages.received FROM messages JOIN users ON users.id = messages.user
+          WHERE users.address=?1 AND messages.id=?2
+          """,
+          {
+            $0.bind(1, address)
+            $0.bind(2, id.description)
+          }, { StoredPlace(mailbox: $0.int(0), id: id, received: Timestamp(microseconds: $0.int(1))) })
+      }
     }
   }
 

@@ -80,10 +80,13 @@ extension Command {
     _ part: DeploymentPart, of deployment: Deployment, _ application: Application, _ broker: any Broker
   ) async throws {
     let node = Topology.Node(name: "", gateways: part.gateways.map(\.name), stages: part.stages)
-    let bound = deployment.topology.partsThatNeedTheFolder(of: node, application.vocabulary)
+    // Content that is kept in a folder is there for what runs on this machine only.
+    let needsFolder =
+      deployment.topology.content == .folder
+      || !deployment.topology.partsThatNeedTheFolder(of: node, application.vocabulary).isEmpty
     do {
       let log = TopologyLog(deployment.topology, broker: broker)
-      let epoch = try await log.join(as: try deployment.folder.node(), needsFolder: !bound.isEmpty)
+      let epoch = try await log.join(as: try deployment.folder.node(), needsFolder: needsFolder)
       ServiceLog.log(process: "supervisor").write(.info, "taking part", ("epoch", "\(epoch)"))
     } catch let refusal as TopologyLog.Refusal {
       await broker.close()

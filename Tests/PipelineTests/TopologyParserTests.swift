@@ -239,7 +239,8 @@ import Testing
   // MARK: Nodes
 
   private func spread(_ nodes: String) -> String {
-    good.replacing("broker: embedded", with: "broker: kafka://a:1") + "\nnodes: \(nodes)\n"
+    good.replacing("broker: embedded", with: "broker: kafka://a:1")
+      + "\ncontent: {s3: \"http://a:1/bucket\", access-key: k, secret-key: s}\nnodes: \(nodes)\n"
   }
 
   @Test func nodesSayWhatRunsWhere() throws {

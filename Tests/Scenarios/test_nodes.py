@@ -10,13 +10,15 @@ import threading
 import unittest
 import uuid
 
+import object_store
+from object_store import ObjectStore
 from service import LIMIT, TOPOLOGY, Service, wait_for
 
 KAFKA = os.environ.get("MAILFLOW_TEST_KAFKA")
 NODES = """
 nodes:
-  box: {gateways: all, stages: [store]}
-  check: {stages: [validate]}
+  box: {gateways: all, stages: [store, index, notify]}
+  check: {stages: [validate, spam-scan, virus-scan]}
 """
 
 
@@ -42,12 +44,16 @@ def deliver(service, first, count, accepted, size=40):
 
 @unittest.skipUnless(
     KAFKA, "no Kafka: name one by MAILFLOW_TEST_KAFKA=host:port, or have ../shared/kafka and run Scripts/test")
+@unittest.skipUnless(object_store.WEED, object_store.HOW_TO_GET_IT)
 class NodeTests(unittest.TestCase):
     def setUp(self):
+        self.store = ObjectStore()
+        self.store.__enter__()
+        self.addCleanup(self.store.__exit__)
         self.folder = tempfile.TemporaryDirectory(prefix="mailflow-nodes-")
         self.addCleanup(self.folder.cleanup)
         name = "mail" + uuid.uuid4().hex[:8]
-        self.settings = [f"broker=kafka://{KAFKA}", f"name={name}", "defaults.partitions=4"]
+        self.settings = [f"broker=kafka://{KAFKA}", f"name={name}", "defaults.partitions=4", *self.store.settings]
         self.topology = spread_topology(self.folder.name)
 
     def node(self, topology=None, settings=()):
@@ -117,12 +123,13 @@ class NodeCheckTests(unittest.TestCase):
                 return service.command("check").stderr
 
     def test_check_says_what_cannot_be_spread(self):
-        errors = self.check("nodes: {box: {gateways: all, stages: [store]}, other: {stages: [validate]}}")
+        errors = self.check("nodes: {box: {gateways: all, stages: [store, index]}, other: {stages: [validate, notify]}}")
         self.assertRegex(errors, r"`nodes` spreads the topology over machines, but `broker` is embedded")
+        self.assertIn("content too large for a topic would be in a folder of one machine", errors)
         self.assertRegex(errors, r":\d+:\d+: error: node `other` runs stage `inbound.validate`.*need the data folder")
         errors = self.check("nodes: {box: {gateways: [web], stages: [stor]}}", "broker=kafka://127.0.0.1:9")
         self.assertIn("did you mean `store`?", errors)
-        self.assertIn("no node runs gateway `smtp`, stage `inbound.validate`, stage `inbound.store`", errors)
+        self.assertIn("no node runs gateway `smtp`, stage `inbound.validate`", errors)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ import WebGateway
     let options = WebGatewayOptions(
       OptionValues(["listen": .text("127.0.0.1:0")], schema: WebGatewayOptions.schema))
     let gateway = try WebGateway(
-      options, loops: [loop], store: mailboxes.store, readiness: { Readiness(isReady: true, stages: []) },
+      options, loops: [loop], store: mailboxes.store, index: mailboxes.index,
+      readiness: { Readiness(isReady: true, stages: []) },
       log: Log(clock: SystemClock.shared) { _ in })
     try await gateway.start()
     let request = requests(mailboxes)

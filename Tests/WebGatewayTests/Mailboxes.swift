@@ -8,6 +8,7 @@ import WebGateway
 final class Mailboxes: Sendable {
   let folder: String
   let store: MailStore
+  let index: any SearchIndex
   let api: WebAPI
   let alice: (mailbox: Mailbox, token: String, messages: [MessageID])
   let bob: (mailbox: Mailbox, token: String, messages: [MessageID])
@@ -18,7 +19,9 @@ final class Mailboxes: Sendable {
     let store = MailStore(folder: folder, mode: .inline)
     self.folder = folder
     self.store = store
-    api = WebAPI(store: store, log: Log(clock: SystemClock.shared) { _ in })
+    let index = FTSSearchIndex(folder: folder, mode: .inline)
+    self.index = index
+    api = WebAPI(store: store, index: index, log: Log(clock: SystemClock.shared) { _ in })
     alice = try await Self.user("alice", count: 7, store)
     bob = try await Self.user("bob", count: 2, store)
   }

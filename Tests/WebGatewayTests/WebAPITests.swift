@@ -122,7 +122,8 @@ import WebGateway
       ([("folder", "")], 404), ([("folder", "x")], 404), ([("folder", "01")], 404), ([("folder", "-1")], 404),
       ([("folder", "1 OR 1=1")], 404), ([("folder", "9223372036854775808")], 404),
       ([("folder", "1"), ("folder", "1")], 400),
-      ([("q", "from:alice")], 501), ([("q", "")], 200), ([("unknown", "x")], 200), ([("limit", "500")], 200),
+      ([("q", "from:alice")], 200), ([("q", "before:never")], 400), ([("q", "x"), ("cursor", "zz")], 400),
+      ([("q", "")], 200), ([("unknown", "x")], 200), ([("limit", "500")], 200),
     ] as [([(String, String)], Int)])
   func hostileQueries(_ query: [(String, String)], _ status: Int) async throws {
     let server = try await Mailboxes()
@@ -172,7 +173,7 @@ import WebGateway
 
   @Test func readiness() async throws {
     let server = try await Mailboxes()
-    let api = WebAPI(store: server.store, log: Log(clock: SystemClock.shared) { _ in }) {
+    let api = WebAPI(store: server.store, index: server.index, log: Log(clock: SystemClock.shared) { _ in }) {
       Readiness(
         isReady: false,
         stages: [

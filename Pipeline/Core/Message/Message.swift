@@ -10,6 +10,8 @@ public struct Message: Sendable {
   /// What is carried.
   public var content: Content
   var headers: Headers
+  /// What gateways are told when the stage's outcome is settled.
+  private(set) var announcements: [Announcement] = []
 
   /// A message as a source accepts it.
   ///
@@ -74,11 +76,31 @@ public struct Message: Sendable {
   /// Adds an attribute or replaces it. For sources, and for stages that make parts.
   public mutating func setAttribute(_ name: String, _ value: String?) { headers[HeaderName.attribute + name] = value }
 
+  /// Tells gateways something, when this message goes forward: on the topic `NAME.events`, settled with the outcome.
+  public mutating func announce(_ announcement: Announcement) { announcements.append(announcement) }
+
   private func named(_ prefix: String) -> [(name: String, value: String)] {
     headers.all.compactMap { header in
       guard header.name.hasPrefix(prefix) else { return nil }
       return (String(header.name.dropFirst(prefix.count)), String(decoding: header.value, as: UTF8.self))
     }
+  }
+}
+
+/// An event for gateways: a CloudEvent whose content is a JSON object.
+public struct Announcement: Sendable {
+  /// What it is, such as `mail.stored`.
+  public let type: String
+  /// What must stay in order with others of the same key.
+  public let key: Bytes
+  /// What happened.
+  public let content: JSONValue
+
+  /// An event of a type.
+  public init(_ type: String, key: Bytes, _ content: JSONValue) {
+    self.type = type
+    self.key = key
+    self.content = content
   }
 }
 

@@ -44,7 +44,7 @@ struct Disposer: Sendable {
       next.headers.reserve(192)
       next.markDone(name.stage)
       next.note(event(.done))
-      return pass(next)
+      return pass(next) + events(of: changed, at: work.ended)
     case .split(let parts, let continuation):
       return split(message, into: parts, continuation, in: record, event)
     case .route(let name, let changed):
@@ -107,6 +107,22 @@ struct Disposer: Sendable {
       }
     }
     return merged
+  }
+
+  /// What gateways are told. The id is derived from the message's, so that who reads it twice knows.
+  private func events(of message: Message, at now: Timestamp) -> [OutgoingRecord] {
+    message.announcements.enumerated().map { index, announcement in
+      var headers = Headers()
+      headers.append(HeaderName.id, message.id.part("event \(index)", of: name.stage).description.utf8)
+      headers.append(HeaderName.type, announcement.type.utf8)
+      headers.append(HeaderName.source, "\(topology.name)/\(name)".utf8)
+      headers.append(HeaderName.specVersion, "1.0".utf8)
+      headers.append(HeaderName.time, now.description.utf8)
+      headers.append(HeaderName.contentType, "application/json".utf8)
+      return OutgoingRecord(
+        topic: topology.eventsTopic, partition: 0, key: announcement.key, headers: headers,
+        value: .bytes(Bytes(announcement.content.bytes)))
+    }
   }
 
   /// On to where it belongs, or its end.

@@ -102,11 +102,14 @@ public final class PipelineService: Sendable {
   /// How long the timeline of an ended message is kept.
   public static let traceRetention = Duration.seconds(14 * 86_400)
 
+  /// How long a gateway can catch up with events.
+  public static let eventRetention = Duration.seconds(7 * 86_400)
+
   /// Every topic of a topology.
   public static func specifications(_ topology: Topology) -> [TopicSpecification] {
     var result = [
       TopicSpecification(topology.traceTopic, retention: .time(traceRetention)),
-      TopologyLog.specification(topology),
+      TopicSpecification(topology.eventsTopic, retention: .time(eventRetention)), TopologyLog.specification(topology),
     ]
     for flow in topology.flows {
       for stage in flow.stages {

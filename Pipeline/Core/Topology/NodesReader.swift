@@ -34,6 +34,12 @@ struct NodesReader {
     }
     checkThatEverythingRuns(nodes.map(\.node), node.mark)
     checkFolder(nodes)
+    if nodes.count > 1, topology.content == .folder {
+      options.complain(
+        node.mark,
+        "content too large for a topic would be in a folder of one machine, where the other nodes cannot read it",
+        "write `content: {s3: https://HOST/BUCKET, …}`")
+    }
     return nodes.map(\.node)
   }
 

@@ -198,6 +198,8 @@ extension Topology {
 
   /// Where the timelines of ended messages are kept.
   public var traceTopic: String { "\(name).trace" }
+  /// What stages tell gateways; one partition, so that a client that was away goes on behind one offset.
+  public var eventsTopic: String { "\(name).events" }
 }
 
 /// Lengths of time as the topology writes them.
