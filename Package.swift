@@ -127,7 +127,8 @@ let testing: [Target] = [
 let package = Package(
   name: "mailflow",
   products: [
-    .library(name: "Pipeline", targets: ["Pipeline", "EmbeddedBroker", "KafkaBroker", "PipelineCommands"]),
+    .library(
+      name: "Pipeline", targets: ["Pipeline", "EmbeddedBroker", "KafkaBroker", "S3ContentStore", "PipelineCommands"]),
     .library(name: "PipelineTesting", targets: ["PipelineTesting"]),
     .executable(name: "mailflow", targets: ["mailflow"]),
   ],

@@ -8,7 +8,7 @@ import Curl
 public final class HTTPClient: Sendable {
   /// What holds for all requests.
   public struct Options: Sendable {
-    /// Connections that are open at once, kept ones included. Requests beyond wait, and their time runs.
+    /// Connections that are open at once, kept ones included. Requests beyond wait; their time does not run yet.
     public var connections = 32
     /// A PEM file with the authorities to trust instead of the system's.
     public var authorities: String?
@@ -63,6 +63,7 @@ public final class HTTPClient: Sendable {
 
   /// Sends a request, and returns the answer with its whole body, whatever its status.
   ///
+  /// On a kept connection that ends without a byte of an answer it is sent again, on a new one, whatever its method.
   /// Throws `cancelled` as soon as the task is; the request is not sent, or cut off in the middle.
   public func send(_ request: Request) async throws(Failure) -> Response {
     if let problem = request.problem { throw Failure(.invalid, problem) }

@@ -15,7 +15,7 @@ extension HTTPClient {
     public var signature: AWSSignature?
     /// For the connection, TLS included.
     public var connectTimeout = Duration.seconds(5)
-    /// For all of it, from `send` on.
+    /// For all of it.
     public var timeout = Duration.seconds(60)
     /// In which no byte comes or goes, in whole seconds.
     public var silence = Duration.seconds(10)
@@ -88,6 +88,11 @@ extension HTTPClient.Request {
       guard field.value.utf8.allSatisfy({ $0 >= 32 && $0 != 127 || $0 == 9 }), !field.value.isEmpty else {
         return "the field \(field.name) holds control characters, or nothing"
       }
+    }
+    if let signature {
+      guard isToken(signature.region), isToken(signature.service),
+        signature.accessKey.utf8.allSatisfy({ $0 > 32 && $0 < 127 }), !signature.secretKey.utf8.contains(0)
+      else { return "region, service and key of a signature are words" }
     }
     return nil
   }

@@ -30,6 +30,7 @@ final class HTTPTransfers: @unchecked Sendable {
   private var timer: LoopTimer?
   private var watches: [Int32: IOWatch] = [:]
   private var exchanges: [ObjectIdentifier: Exchange] = [:]  // by transfer
+  private var waiting: [Exchange] = []  // for a connection
   private var isClosed = false
 
   init(_ loop: EventLoop, _ options: HTTPClient.Options) {
@@ -40,26 +41,19 @@ final class HTTPTransfers: @unchecked Sendable {
   func start(_ exchange: Exchange, _ continuation: UnsafeContinuation<Result, Never>) {
     exchange.continuation = continuation
     guard !exchange.isOver, !isClosed else { return exchange.end(.failure(.cancelled)) }
-    do throws(CurlError) {
-      let multi = try opened()
-      let transfer = try CurlTransfer(exchange.request, options)
-      try multi.add(transfer)
-      exchange.transfer = transfer
-      exchanges[ObjectIdentifier(transfer)] = exchange
-      finish(multi.timeIsUp())
-    } catch {
-      exchange.end(.failure(HTTPClient.Failure(error)))
-    }
+    waiting.append(exchange)
+    finish([])
   }
 
   func cancel(_ exchange: Exchange) {
     if let transfer = exchange.transfer {
       exchanges[ObjectIdentifier(transfer)] = nil
       multi?.remove(transfer)
-      // What waited for its connection goes on.
-      if let multi { finish(multi.timeIsUp()) }
+    } else {
+      waiting.removeAll { $0 === exchange }
     }
     exchange.end(.failure(.cancelled))
+    finish([])
   }
 
   func close() {
@@ -70,34 +64,60 @@ final class HTTPTransfers: @unchecked Sendable {
     watches = [:]
     timer?.cancel()
     timer = nil
-    for exchange in exchanges.values { exchange.end(.failure(.cancelled)) }
-    exchanges = [:]
+    for exchange in exchanges.values + waiting { exchange.end(.failure(.cancelled)) }
+    (exchanges, waiting) = ([:], [])
   }
 
   private func opened() throws(CurlError) -> CurlMulti {
     if let multi { return multi }
     // Weak: the loop keeps timers and watches alive, and they must not keep us.
+    timer?.cancel()
     timer = try? LoopTimer(loop) { [weak self] in
       if let self, let multi = self.multi { self.finish(multi.timeIsUp()) }
     }
-    guard timer != nil, let multi = CurlMulti(connections: options.connections, driver: self) else {
+    guard timer != nil, let multi = CurlMulti(connections: max(1, options.connections), driver: self) else {
       throw CurlError(.other, "no memory")
     }
     self.multi = multi
     return multi
   }
 
+  /// Hands out what has ended, and begins what waited for that; some of which may end at once.
   private func finish(_ ended: [(CurlTransfer, CurlError?)]) {
-    for (transfer, error) in ended {
-      guard let exchange = exchanges.removeValue(forKey: ObjectIdentifier(transfer)) else { continue }
-      if let error {
-        exchange.end(.failure(HTTPClient.Failure(error)))
-      } else if let response = HTTPClient.Response(head: transfer.head, body: transfer.body) {
-        exchange.end(.success(response))
-      } else {
-        exchange.end(.failure(HTTPClient.Failure(.malformed, "the answer has no status or no length of HTTP")))
+    var ended = ended
+    while true {
+      for (transfer, error) in ended {
+        guard let exchange = exchanges.removeValue(forKey: ObjectIdentifier(transfer)) else { continue }
+        exchange.end(Self.result(transfer, error))
       }
+      // libcurl can let transfers wait for a connection too, but then their time runs.
+      var hasBegun = false
+      while exchanges.count < max(1, options.connections), !waiting.isEmpty {
+        begin(waiting.removeFirst())
+        hasBegun = true
+      }
+      guard hasBegun, let multi else { return }
+      ended = multi.timeIsUp()
     }
+  }
+
+  private func begin(_ exchange: Exchange) {
+    do throws(CurlError) {
+      let transfer = try CurlTransfer(exchange.request, options)
+      try opened().add(transfer)
+      exchange.transfer = transfer
+      exchanges[ObjectIdentifier(transfer)] = exchange
+    } catch {
+      exchange.end(.failure(HTTPClient.Failure(error)))
+    }
+  }
+
+  private static func result(_ transfer: CurlTransfer, _ error: CurlError?) -> Result {
+    if let error { return .failure(HTTPClient.Failure(error)) }
+    guard let response = HTTPClient.Response(head: transfer.head, body: transfer.body) else {
+      return .failure(HTTPClient.Failure(.malformed, "the answer has no status or no length of HTTP"))
+    }
+    return .success(response)
   }
 
   fileprivate func ready(_ descriptor: Int32, _ readiness: Readiness) {
@@ -137,9 +157,12 @@ extension HTTPTransfers: CurlDriver {
 
 extension CurlTransfer {
   fileprivate convenience init(_ request: HTTPClient.Request, _ options: HTTPClient.Options) throws(CurlError) {
+    var fields = request.fields.map { "\($0.name): \($0.value)" }
+    // No `Expect: 100-continue`: most who do not know it let us wait a second. Amazon does; and libcurl (7.88) would sign
+    // the empty field that takes it away.
+    if request.signature == nil { fields.append("Expect:") }
     try self.init(
-      method: request.method, url: request.url, fields: request.fields.map { "\($0.name): \($0.value)" },
-      body: request.body, bodyLimit: request.answerLimit)
+      method: request.method, url: request.url, fields: fields, body: request.body, bodyLimit: request.answerLimit)
     limitTime(
       connect: max(1, Int(clamping: request.connectTimeout.milliseconds)),
       whole: max(1, Int(clamping: request.timeout.milliseconds)),

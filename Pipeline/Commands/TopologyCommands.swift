@@ -47,7 +47,9 @@ extension Command {
     let broker = try await application.openBroker(deployment.topology, deployment.folder, clock)
     _ = try await broker.topics(prefix: deployment.topology.name)
     let contentStore = try application.openContentStore(deployment.topology, deployment.folder)
-    do { try await contentStore?.probe() } catch { throw ServiceError(.unavailable, "\(error)") }
+    do { try await contentStore?.probe() } catch {
+      throw ServiceError(.unavailable, "content store: \((error as? StageError)?.message ?? "\(error)")")
+    }
     let stages = try application.stages(deployment.topology, deployment.folder, contentStore)
     for flow in deployment.topology.flows {
       for settings in flow.stages {
@@ -126,6 +128,7 @@ extension Command {
       }
       let sections = vocabulary.sections.help
       if !sections.isEmpty { Console.out("the topology itself\n\(sections)") }
+      Console.out("content\n\(TopologySchema.contentHelp)")
       return .ok
     }
   }

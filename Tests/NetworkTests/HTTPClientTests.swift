@@ -100,6 +100,11 @@ import Testing
         request.fields = [(name, value)]
         bad.append(request)
       }
+      for key in ["N\r\nX: y", "N M"] {
+        var request = HTTPClient.Request("GET", url)
+        request.signature = .init(region: "us", service: "s3", accessKey: key, secretKey: "")
+        bad.append(request)
+      }
       for other in ["file:///etc/passwd", "ftp://\(server.address)/", "gopher://\(server.address)/", "nonsense://"] {
         bad.append(HTTPClient.Request("GET", other))
       }
@@ -140,6 +145,64 @@ import Testing
       #expect(most.load(ordering: .relaxed) == 3)
       #expect(sessions.load(ordering: .relaxed) == 3)
     }
+  }
+
+  @Test func toWaitForAConnectionIsNotToWaitForTheServer() async throws {
+    try await withServer { connection in
+      let loop = connection.loop
+      var session = HTTPSession { _ in
+        try? await loop.sleep(for: .seconds(1))
+        return HTTPResponse(200)
+      }
+      await session.run(connection)
+    } _: { loop, server in
+      var options = HTTPClient.Options()
+      options.connections = 1
+      let client = HTTPClient(loop: loop, options)
+      defer { client.close() }
+      var request = HTTPClient.Request("GET", "http://\(server.address)/")
+      request.connectTimeout = .seconds(4)
+      request.timeout = .seconds(4)
+      let fixed = request
+      try await withThrowingTaskGroup(of: Int.self) { group in
+        for _ in 0..<5 { group.addTask { try await client.send(fixed).status } }
+        for try await status in group { #expect(status == 200) }
+      }
+    }
+  }
+
+  @Test func aKeptConnectionThatHasDiedIsReplaced() async throws {
+    let size = 900_000
+    let heads = Atomic<Int>(0)
+    let bodies = Atomic<Int>(0)
+    try await withServer { connection in
+      do throws(NetworkError) {
+        for isFirst in [true, false] {
+          var line = try await connection.readLine(limit: 4000)
+          while let field = line, !field.isEmpty { line = try await connection.readLine(limit: 4000) }
+          if line == nil { break }
+          heads.add(1, ordering: .relaxed)
+          // The second request of a connection gets no answer: its connection ends.
+          guard isFirst else { break }
+          var left = size
+          while left > 0, let bytes = try await connection.read(limit: left) { left -= bytes.count }
+          if left == 0 { bodies.add(1, ordering: .relaxed) }
+          try await connection.write("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+          try await connection.flush()
+        }
+      } catch {}
+    } _: { loop, server in
+      let client = HTTPClient(loop: loop)
+      defer { client.close() }
+      var request = HTTPClient.Request("PUT", "http://\(server.address)/")
+      request.body = [UInt8](repeating: 1, count: size)
+      for _ in 0..<3 {
+        let response = try await client.send(request)
+        #expect(response.status == 200)
+      }
+    }
+    #expect(heads.load(ordering: .relaxed) == 5)
+    #expect(bodies.load(ordering: .relaxed) == 3)
   }
 
   @Test func aCancelledTaskTakesItsTransferAlong() async throws {

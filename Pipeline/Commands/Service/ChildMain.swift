@@ -25,7 +25,9 @@ struct ChildMain {
     // What is wrong is said at once. It keeps nobody from starting: mail that needs no content store is not held up.
     Task {
       do { try await contentStore?.probe() } catch {
-        log.write(.error, "the content store cannot be used: large mail waits", ("error", "\(error)"))
+        log.write(
+          .error, "the content store cannot be used: large mail waits",
+          ("error", (error as? StageError)?.message ?? "\(error)"))
       }
     }
     let code: ExitCode

@@ -3,6 +3,9 @@ public enum TopologySchema {
   /// What every stage takes, whatever it does: a line an option.
   public static var stageHelp: String { StageSettingsReader.schema.help }
 
+  /// What `content:` takes, the same way.
+  public static var contentHelp: String { OptionReader.contentSchema.help }
+
   /// The schema for the words of `vocabulary`.
   public static func json(_ vocabulary: Vocabulary) -> JSONValue {
     let common = StageSettingsReader.schema.options
