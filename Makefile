@@ -1,5 +1,5 @@
 # Mailflow. `make run` and `make test` do all the set-up that they need.
-.PHONY: help run build test check format simulate torture torture-kafka bench clean
+.PHONY: help run build test check format simulate torture torture-kafka fuzz bench clean
 
 help: ## Says what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 22
@@ -36,6 +36,10 @@ torture-kafka: ## Brokers, workers and feeder bounced on Kafka (SEED=n MESSAGES=
 	@Scripts/setup test
 	swift build --product kafka-bounce
 	SEED=$(SEED) MESSAGES=$(or $(MESSAGES),100000) RATE=$(or $(RATE),400) STORM=$(STORM) python3 -W ignore -m unittest discover -v -s Tests/Scenarios -p test_kafka_bounce.py
+
+fuzz: ## Parsers on damaged input by libFuzzer (SECONDS=60 each, TARGETS="HTTP …")
+	@Scripts/setup run
+	@Scripts/fuzz $(or $(SECONDS),60) $(TARGETS)
 
 bench: ## Measures it beside its peers (ONLY=chain, QUICK=1)
 	@Scripts/setup bench

@@ -84,6 +84,29 @@ let tools: [Target] = [
     path: "Benchmarks/Bench", swiftSettings: settings),
 ]
 
+/// With MAILFLOW_FUZZ=1 set, `Scripts/fuzz` builds each target of the fuzzer as a program of libFuzzer's; without, it is a
+/// module whose corpus the tests try.
+let isFuzzing = Context.environment["MAILFLOW_FUZZ"] != nil
+
+/// A target of the fuzzer: `Tests/Fuzz/NAME` holds its rule, and in `corpus` what to begin with.
+func fuzz(_ name: String, _ dependencies: [String]) -> Target {
+  let dependencies = (dependencies + ["FuzzKit"]).map { Target.Dependency.target(name: $0) }
+  let path = "Tests/Fuzz/\(name)"
+  return isFuzzing
+    ? .executableTarget(
+      name: "\(name)Fuzz", dependencies: dependencies, path: path, exclude: ["corpus"],
+      swiftSettings: settings + [.define("FUZZING")])
+    : .target(
+      name: "\(name)Fuzz", dependencies: dependencies, path: path, exclude: ["corpus"], swiftSettings: settings)
+}
+
+let fuzzing: [Target] = [
+  .target(
+    name: "FuzzKit", path: "Tests/Fuzz/Kit", swiftSettings: settings + (isFuzzing ? [.define("FUZZING")] : [])),
+  fuzz("HTTP", ["Network"]),
+  module("MIMEChecks", "Tests/MIMEChecks", ["Mail", "Pipeline"]),
+]
+
 let testing: [Target] = [
   .executableTarget(
     name: "mailflow-testbed", dependencies: ["MailflowApp", "Pipeline", "PipelineCommands"], path: "Tests/Testbed",
@@ -108,7 +131,6 @@ let testing: [Target] = [
   tests("KafkaBrokerTests", ["KafkaBroker", "BrokerConformance", "Pipeline", "RdKafka"]),
   tests("SimulationTests", ["Pipeline", "PipelineTesting", "EmbeddedBroker"]),
   tests("PipelineCommandsTests", ["PipelineCommands", "Pipeline"]),
-  module("MIMEChecks", "Tests/MIMEChecks", ["Mail", "Pipeline"]),
   .executableTarget(
     name: "mime-probe", dependencies: ["MIMEChecks", "Mail", "OpenSSL", "Pipeline"], path: "Tests/MIMEProbe",
     swiftSettings: settings),
@@ -122,6 +144,7 @@ let testing: [Target] = [
   tests("SMTPGatewayTests", ["SMTPGateway", "Mail", "Network", "OpenSSL", "Pipeline", "PipelineTesting"]),
   tests("WebGatewayTests", ["WebGateway", "Mail", "Network", "Pipeline"]),
   tests("LogPipelineTests", ["Pipeline", "PipelineTesting", "EmbeddedBroker"]),
+  tests("FuzzTests", ["FuzzKit", "HTTPFuzz"]),
 ]
 
 let package = Package(
@@ -132,6 +155,6 @@ let package = Package(
     .library(name: "PipelineTesting", targets: ["PipelineTesting"]),
     .executable(name: "mailflow", targets: ["mailflow"]),
   ],
-  targets: system + framework + service + tools + testing,
+  targets: system + framework + service + tools + fuzzing + (isFuzzing ? [] : testing),
   swiftLanguageModes: [.v6]
 )

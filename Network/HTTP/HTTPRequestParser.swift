@@ -1,7 +1,7 @@
 /// Turns the bytes of a connection into requests, however they are cut into pieces. Holds at most one head and one body.
-struct HTTPRequestParser: Sendable {
+package struct HTTPRequestParser: Sendable {
   /// What came of some bytes.
-  enum Event: Sendable, Equatable {
+  package enum Event: Sendable, Equatable {
     /// More are needed.
     case more
     /// A head has been read whose client waits for `100 Continue` before it sends the body.
@@ -20,7 +20,8 @@ struct HTTPRequestParser: Sendable {
   private var state = State.head
   private var head: [UInt8] = []
 
-  init(_ limits: HTTPLimits) { self.limits = limits }
+  /// Reads from the start of a connection.
+  package init(_ limits: HTTPLimits) { self.limits = limits }
 
   /// Whether nothing of a next request has come yet.
   var isIdle: Bool {
@@ -30,7 +31,7 @@ struct HTTPRequestParser: Sendable {
   var isInBody: Bool { if case .head = state { false } else { true } }
 
   /// Takes bytes, at most up to the end of a request, and says how many it has taken.
-  mutating func feed(_ bytes: UnsafeRawBufferPointer) throws(HTTPError) -> (event: Event, consumed: Int) {
+  package mutating func feed(_ bytes: UnsafeRawBufferPointer) throws(HTTPError) -> (event: Event, consumed: Int) {
     var used = 0
     if case .head = state {
       guard let end = try takeHead(bytes) else { return (.more, bytes.count) }
