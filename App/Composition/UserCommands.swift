@@ -6,7 +6,9 @@ import PipelineCommands
 /// `user`: mailboxes. Works before, during and without a running service.
 enum UserCommands {
   static func command(_ application: Application) -> Command {
-    Command("user", "Adds people with a mailbox.", subcommands: [add(application)])
+    Command(
+      "user", "Adds, lists and removes people with a mailbox.",
+      subcommands: [add(application), list(application), remove(application)])
   }
 
   private static func add(_ application: Application) -> Command {

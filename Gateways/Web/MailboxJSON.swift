@@ -23,6 +23,7 @@ enum MailboxJSON {
     var members: [JSONValue.Member] = []
     func add(_ name: String, _ value: JSONValue) { members.append(.init(name, value)) }
     add("id", .string(message.id.description))
+    add("threadId", .string(id(message.thread)))
     add("messageId", .optional(summary.messageID))
     add("subject", .string(summary.subject))
     add("from", .string(summary.from))

@@ -5,7 +5,7 @@ extension WebAPI {
   /// `GET /v1/messages?q=…`: what the index finds, newest first, as the store has it now. Each message has a `snippet`
   /// beside what lists show.
   func search(
-    _ text: String, _ query: MessageQuery, folder: Int64?, _ owner: Mailbox
+    _ text: String, _ query: MessageQuery, folder: Int64?, thread: Int64?, _ owner: Mailbox
   ) async throws(MailStoreError) -> WebResponse {
     let wanted: SearchQuery
     do { wanted = try SearchQuery(text) } catch { return .problem(400, "Bad request", detail: error.message) }
@@ -21,7 +21,9 @@ extension WebAPI {
       let hits = try await index.search(wanted, in: owner.id, after: cursor, limit: query.limit + 1)
       let messages = try await store.messages(hits.map(\.id), of: owner)
       for hit in hits {
-        guard let message = messages[hit.id], folder == nil || message.folder == folder else {
+        guard let message = messages[hit.id], folder == nil || message.folder == folder,
+          thread == nil || message.thread == thread
+        else {
           cursor = hit.cursor
           continue
         }

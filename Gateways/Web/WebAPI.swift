@@ -87,14 +87,23 @@ public struct WebAPI: Sendable {
       }
       folder = found.id
     }
-    if let text = query.search { return try await search(text, query, folder: folder, owner) }
+    var thread: Int64?
+    if let text = query.thread {
+      // Numbers of a mailbox's own: one that it does not have is empty.
+      guard let number = Int64(text), String(number) == text else {
+        return .problem(404, "Not found", detail: "there is no such conversation")
+      }
+      thread = number
+    }
+    if let text = query.search { return try await search(text, query, folder: folder, thread: thread, owner) }
     var cursor: MessageCursor?
     if let text = query.cursor, !text.isEmpty {
       guard let read = MessageCursor(text) else { return Self.badCursor }
       cursor = read
     }
     // One more than asked for says whether there is more.
-    let found = try await store.messages(of: owner, folder: folder, after: cursor, limit: query.limit + 1)
+    let found = try await store.messages(
+      of: owner, folder: folder, thread: thread, after: cursor, limit: query.limit + 1)
     let page = found.prefix(query.limit)
     let next = found.count > query.limit ? page.last?.cursor.description : nil
     return .json(["messages": .array(page.map { MailboxJSON.message($0) }), "cursor": .optional(next)])

@@ -54,6 +54,8 @@ struct MessageQuery: Sendable, Equatable {
   static let defaultLimit = 50
 
   var folder: String?
+  /// Only messages of this conversation.
+  var thread: String?
   var limit = defaultLimit
   var cursor: String?
   /// What is looked for; nil: everything is listed.
@@ -69,11 +71,12 @@ struct MessageQuery: Sendable, Equatable {
   /// Reads the pairs; a name that comes twice is refused, one that nobody knows is passed over.
   init(_ pairs: [(name: String, value: String)]) throws(Refusal) {
     var seen: [String] = []
-    for (name, value) in pairs where ["folder", "limit", "cursor", "q"].contains(name) {
+    for (name, value) in pairs where ["folder", "thread", "limit", "cursor", "q"].contains(name) {
       guard !seen.contains(name) else { throw Self.bad("\(name) is given twice") }
       seen.append(name)
       switch name {
       case "folder": folder = value
+      case "thread": thread = value
       case "cursor": cursor = value
       case "limit":
         guard let number = Int(value), Self.limits.contains(number), value.utf8.allSatisfy({ (48...57).contains($0) })

@@ -105,6 +105,29 @@ public final class FTSSearchIndex: SearchIndex {
     }
   }
 
+  /// See `SearchIndex`.
+  public func removeAll(of mailbox: Int64) async throws(MailStoreError) -> Int {
+    let atOnce = 200
+    var sum = 0
+    while true {
+      let count = try await writer.run { database in
+        let found = try database.rows(
+          """
+          SELECT row, tags, sender, recipients, subject, files, body FROM documents WHERE mailbox=?1 LIMIT ?2
+          """,
+          {
+            $0.bind(1, mailbox)
+            $0.bind(2, atOnce)
+          }
+        ) { row in (row: row.int(0), stored: Stored((1...6).map { row.text($0) })) }
+        for document in found { try Self.remove(document.row, document.stored, database) }
+        return found.count
+      }
+      sum += count
+      if count < atOnce { return sum }
+    }
+  }
+
   private static func remove(_ row: Int64, _ stored: Stored, _ database: Database) throws {
     // A table without content has to be told what it forgets.
     try database.run(

@@ -11,6 +11,9 @@ public protocol SearchIndex: Sendable {
   /// Takes messages out. What is not there is passed over.
   func remove(_ ids: [MessageID], of mailbox: Int64) async throws(MailStoreError)
 
+  /// Takes all messages of a mailbox out, some in each transaction; how many there were.
+  func removeAll(of mailbox: Int64) async throws(MailStoreError) -> Int
+
   /// What matches, newest first, at most `limit` (1 to 1,000), behind `cursor` if one is given.
   func search(
     _ query: SearchQuery, in mailbox: Int64, after cursor: Int64?, limit: Int

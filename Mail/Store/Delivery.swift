@@ -132,12 +132,16 @@ extension MailStore {
     guard let folder else {
       throw MailStoreError(.damaged, "mail store: \(delivery.mailbox.address) has no folder \(delivery.folder)")
     }
-    try database.run("UPDATE users SET used=used+?2, modseq=modseq+1 WHERE id=?1") {
-      $0.bind(1, user)
-      $0.bind(2, size)
-    }
+    let change = try database.first(
+      "UPDATE users SET used=used+?2, modseq=modseq+1 WHERE id=?1 RETURNING modseq",
+      {
+        $0.bind(1, user)
+        $0.bind(2, size)
+      }, { $0.int(0) })
+    let names = [delivery.summary.messageID].compactMap { $0 } + delivery.summary.references
+    let thread = try Threads.thread(names, user: user, new: change ?? 0, database)
     let content = try self.content(delivery.content, database)
-    try insert(delivery, folder, size, content, database)
+    try insert(delivery, folder, size, content, thread, database)
     return .stored(StoredMessage(id: delivery.id, folder: folder.id, uid: folder.uid))
   }
 
@@ -165,14 +169,14 @@ extension MailStore {
 
   private static func insert(
     _ delivery: Delivery, _ folder: (id: Int64, uid: Int64, modseq: Int64), _ size: Int64, _ content: Int64,
-    _ database: Database
+    _ thread: Int64, _ database: Database
   ) throws {
     let summary = delivery.summary
     try database.run(
       """
       INSERT INTO messages(user, folder, uid, id, origin, flags, received, modseq, size, message_id, sender, recipients,
-        subject, date, preview, attachment, content, prefix)
-      VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18)
+        subject, date, preview, attachment, content, prefix, thread)
+      VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19)
       """
     ) {
       $0.bind(1, delivery.mailbox.id)
@@ -193,6 +197,7 @@ extension MailStore {
       $0.bind(16, summary.hasAttachment ? 1 : 0)
       $0.bind(17, content)
       $0.bind(18, Array(delivery.prefix))
+      $0.bind(19, thread)
     }
   }
 }

@@ -97,6 +97,8 @@ public struct MailboxMessage: Sendable, Hashable {
   public let received: Timestamp
   /// Bytes of the raw message, our trace headers included.
   public let size: Int
+  /// The conversation that it belongs to; a number of this mailbox.
+  public let thread: Int64
   /// What its headers and the beginning of its text say.
   public let summary: MessageSummary
   /// Where a list goes on behind it.

@@ -22,24 +22,30 @@ extension MailStore {
   ///
   /// - Parameters:
   ///   - folder: only of this folder; one of another mailbox is empty.
+  ///   - thread: only of this conversation.
   ///   - cursor: only those behind it.
   ///   - limit: how many at most, 1 to 1000.
   public func messages(
-    of mailbox: Mailbox, folder: Int64? = nil, after cursor: MessageCursor? = nil, limit: Int
+    of mailbox: Mailbox, folder: Int64? = nil, thread: Int64? = nil, after cursor: MessageCursor? = nil, limit: Int
   ) async throws(MailStoreError) -> [MailboxMessage] {
     let limit = max(1, min(limit, 1000))
     let start = cursor ?? MessageCursor(received: .max, row: .max)
     return try await reader.run { database in
-      // Two queries rather than one with an `OR`: each has an index that gives the order.
-      let filter = folder == nil ? "user=?1" : "folder=?4 AND user=?1"
+      // A query each rather than one with an `OR`: each has an index that gives the order. A conversation has few
+      // messages: of those, the folder is looked at.
+      let filter =
+        thread != nil
+        ? "user=?1 AND thread=?6" + (folder == nil ? "" : " AND +folder=?4")
+        : folder == nil ? "user=?1" : "folder=?4 AND user=?1"
       return try database.rows(
         "\(Self.messageColumns) WHERE \(filter) AND (received, row) < (?2, ?3) ORDER BY received DESC, row DESC LIMIT ?5",
         {
           $0.bind(1, mailbox.id)
           $0.bind(2, start.received)
           $0.bind(3, start.row)
-          $0.bind(4, folder ?? 0)
+          if let folder { $0.bind(4, folder) }
           $0.bind(5, limit)
+          if let thread { $0.bind(6, thread) }
         }, Self.message
       ).compactMap { $0 }
     }
@@ -150,7 +156,8 @@ extension MailStore {
   }
 
   private static let messageColumns = """
-    SELECT id, folder, uid, flags, received, size, message_id, sender, recipients, subject, date, preview, attachment, row
+    SELECT id, folder, uid, flags, received, size, message_id, sender, recipients, subject, date, preview, attachment, row,
+      thread
     FROM messages
     """
 
@@ -160,7 +167,7 @@ extension MailStore {
     let received = row.int(4)
     return MailboxMessage(
       id: id, folder: row.int(1), uid: row.int(2), flags: MessageFlags(rawValue: row.int(3)),
-      received: Timestamp(microseconds: received), size: Int(row.int(5)),
+      received: Timestamp(microseconds: received), size: Int(row.int(5)), thread: row.int(14),
       summary: MessageSummary(
         messageID: row.optionalText(6), from: row.text(7), to: row.text(8), subject: row.text(9),
         date: row.optionalInt(10).map { Timestamp(microseconds: $0) }, preview: row.text(11),

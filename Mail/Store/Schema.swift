@@ -4,16 +4,16 @@ import SQLite
 /// The tables of `mail.db`.
 enum Schema {
   /// Kept in the file as its user version; a newer one is refused.
-  static let version = 1
+  static let version = 2
 
-  /// Creates the tables of a new database, and refuses one of a newer version.
+  /// Creates the tables of a new database, brings one of an older version up to this, and refuses one of a newer.
   static func prepare(_ database: Database) throws {
     guard try !isPresent(database) else { return }
     // Two processes may come here at once: the write lock decides, and the second one finds the tables.
     try database.begin()
     do {
       if try !isPresent(database) {
-        try database.execute(tables)
+        for step in steps.dropFirst(try database.userVersion()) { try step(database) }
         try database.setUserVersion(version)
       }
       try database.commit()
@@ -22,6 +22,15 @@ enum Schema {
       throw error
     }
   }
+
+  /// What leads from each version to the next; a new database takes all of them.
+  private static let steps: [@Sendable (Database) throws -> Void] = [
+    { try $0.execute(tables) },
+    {
+      try $0.execute(Threads.tables)
+      try Threads.assignAll($0)
+    },
+  ]
 
   private static func isPresent(_ database: Database) throws -> Bool {
     let found = try database.userVersion()

@@ -1,8 +1,12 @@
 import Archive
+import Glibc
 import Mail
 import Pipeline
 
 /// Looks at the parts of a message, and at what is packed in them, within limits.
+///
+/// Files are looked at one after another, and what an archive holds as soon as it is unpacked: in memory there is at a time
+/// one file of each archive that lies in another.
 struct ContentScanner {
   /// What is looked at, at most, of one message.
   struct Limits: Sendable {
@@ -12,6 +16,10 @@ struct ContentScanner {
     var files: Int
     /// Bytes of them, unpacked, in all.
     var bytes: Int
+    /// How many times its size an attachment may unpack to, all that is in it together; up to a MiB, any may.
+    var ratio: Int
+    /// Processor time of unpacking, in all.
+    var time: Duration
   }
 
   /// What a message is.
@@ -26,37 +34,28 @@ struct ContentScanner {
   let signatures: Signatures
   let limits: Limits
 
-  private struct File {
-    let bytes: Bytes
-    let name: String?
-    let depth: Int
-  }
-
   /// The worst that is found.
-  func scan(_ message: MIMEMessage) -> Verdict {
-    var verdict = Verdict.clean
-    func warn(_ what: String, _ file: String?) {
-      if verdict == .clean { verdict = .dangerous(what, file: file ?? "") }
-    }
-    if message.defects.contains(.tooDeep) || message.defects.contains(.tooManyParts) { warn("too-many-parts", nil) }
-    var files = message.parts.filter { !$0.isContainer }.map { part in
-      File(bytes: part.content(), name: message.isAttachment(part) ? part.fileName ?? "" : nil, depth: 0)
-    }
-    var left = limits
-    while let file = files.popLast() {
-      if let name = known(file.bytes) { return .infected(name) }
-      // Text that is shown may begin as it likes.
-      guard let name = file.name else { continue }
-      if let kind = file.bytes.withUnsafeBytes({ DangerousType.kind(of: $0, name: name) }) { warn(kind, name) }
-      switch unpack(file, &left, &files) {
-      case .whole: break
-      case .partly(let why): warn(why, name)
+  ///
+  /// - Throws: once the task is cancelled.
+  func scan(_ message: MIMEMessage) throws(CancellationError) -> Verdict {
+    var scan = Scan(self)
+    if message.defects.contains(.tooDeep) || message.defects.contains(.tooManyParts) { scan.warn("too-many-parts", "") }
+    do throws(Scan.End) {
+      for part in message.parts where !part.isContainer {
+        // Text that is shown may begin as it likes, unless it comes as a file.
+        try scan.attachment(part.content(), part.fileName ?? (message.isAttachment(part) ? "" : nil))
+      }
+    } catch {
+      switch error {
+      case .infected(let name): return .infected(name)
+      case .cancelled: throw CancellationError()
       }
     }
-    return verdict
+    return scan.verdict
   }
 
-  private func known(_ bytes: Bytes) -> String? {
+  /// What the file is known as; nil: it is not.
+  func known(_ bytes: Bytes) -> String? {
     if Self.isEICAR(bytes) { return "Eicar-Test-Signature" }
     return bytes.withUnsafeBytes { signatures.name(of: $0) }
   }
@@ -70,47 +69,115 @@ struct ContentScanner {
     bytes.count >= eicar.count && bytes.count <= 128 && bytes.starts(with: eicar)
       && bytes[eicar.count..<bytes.count].allSatisfy { [9, 10, 13, 26, 32].contains($0) }
   }
+}
 
-  private enum Unpacked {
-    case whole
-    case partly(String)
+/// One message that is being looked at: what was found, and what is left of the limits.
+private struct Scan {
+  /// Nothing more is looked at.
+  enum End: Error {
+    case infected(String)
+    case cancelled
   }
 
-  /// Adds what is packed in a file to `files`.
-  private func unpack(_ file: File, _ left: inout Limits, _ files: inout [File]) -> Unpacked {
-    guard file.depth < limits.depth else {
-      return Self.isArchive(file.bytes) ? .partly("archive-too-deep") : .whole
+  private let scanner: ContentScanner
+  private(set) var verdict = ContentScanner.Verdict.clean
+  private var files: Int
+  private var bytes: Int
+  /// How much the attachment may still unpack to, by its size.
+  private var room = 0
+  private let began = Self.processorTime()
+
+  init(_ scanner: ContentScanner) {
+    self.scanner = scanner
+    files = scanner.limits.files
+    bytes = scanner.limits.bytes
+  }
+
+  /// Notes a danger; the first one counts.
+  mutating func warn(_ what: String, _ file: String) {
+    if verdict == .clean { verdict = .dangerous(what, file: file) }
+  }
+
+  /// - Parameter name: nil: text to read, in which nothing but known files are looked for.
+  mutating func attachment(_ bytes: Bytes, _ name: String?) throws(End) {
+    room = max(1 << 20, bytes.count * scanner.limits.ratio)
+    try look(bytes, name, depth: 0)
+  }
+
+  /// Looks at a file and, archive in archive, at what is in it: as deep as the limit says, which is at most 32.
+  private mutating func look(_ bytes: Bytes, _ name: String?, depth: Int) throws(End) {
+    if let name = scanner.known(bytes) { throw .infected(name) }
+    guard let name else { return }
+    if let kind = bytes.withUnsafeBytes({ DangerousType.kind(of: $0, name: name) }) { warn(kind, name) }
+    guard depth < scanner.limits.depth else {
+      if DangerousType.isArchive(bytes) { warn("archive-too-deep", name) }
+      return
     }
-    do throws(ArchiveError) {
-      let result = try file.bytes.withUnsafeBytes { bytes throws(ArchiveError) in
-        try ArchiveReader.read(bytes) { reader throws(ArchiveError) -> Unpacked in
-          var isEmpty = true
-          while let entry = try reader.next() {
-            isEmpty = false
-            guard left.files > 0 else { return .partly("archive-too-many-files") }
-            left.files -= 1
-            guard entry.isFile else { continue }
-            // Nobody can look into it, and that is often why it was encrypted.
-            guard !entry.isEncrypted else { return .partly("archive-encrypted") }
-            let content = try reader.content(limit: left.bytes + 1)
-            guard content.count <= left.bytes else { return .partly("archive-too-large") }
-            left.bytes -= content.count
-            files.append(File(bytes: Bytes(content), name: entry.name, depth: file.depth + 1))
-          }
-          // What begins with zeros reads as a tar that ends at once, whatever stands behind them.
-          return isEmpty && Self.isArchive(file.bytes) ? .partly("archive-empty") : .whole
+    try bytes.withUnsafeBytes { buffer throws(End) in
+      _ = try ArchiveReader.read(buffer) { reader throws(End) in
+        var end: End?
+        do throws(ArchiveError) { end = try unpack(reader, bytes, name, depth) } catch {
+          if DangerousType.isArchive(bytes) { warn("archive-damaged", name) }
         }
+        if let end { throw end }
       }
-      return result ?? .whole
-    } catch { return Self.isArchive(file.bytes) ? .partly("archive-damaged") : .whole }
+    }
   }
 
-  /// Whether it begins as an archive does that people open with a click.
-  private static func isArchive(_ bytes: Bytes) -> Bool {
-    let magics: [[UInt8]] = [
-      [0x50, 0x4B, 3, 4], [0x52, 0x61, 0x72, 0x21, 0x1A, 7], [0x37, 0x7A, 0xBC, 0xAF, 0x27, 0x1C], [0x1F, 0x8B],
-      [0x4D, 0x53, 0x43, 0x46], [0xFD, 0x37, 0x7A, 0x58, 0x5A],
-    ]
-    return magics.contains { bytes.starts(with: $0) }
+  /// Looks at what is in an archive, as far as it can be read. What ends all is returned, since what is
+  /// thrown is the archive's.
+  private mutating func unpack(
+    _ reader: ArchiveReader, _ archive: Bytes, _ name: String, _ depth: Int
+  ) throws(ArchiveError) -> End? {
+    var isEmpty = true
+    while let entry = try reader.next() {
+      isEmpty = false
+      guard files > 0 else {
+        warn("archive-too-many-files", name)
+        return nil
+      }
+      files -= 1
+      guard entry.isFile else { continue }
+      guard !entry.isEncrypted else {
+        // Nobody can look into it, and that is often why it was encrypted.
+        warn("archive-encrypted", name)
+        return nil
+      }
+      var stopped: String?
+      let limit = min(bytes, room)
+      let content = try reader.content(limit: limit + 1) {
+        if Task.isCancelled { stopped = "" }
+        if Self.processorTime() - began > scanner.limits.time { stopped = "archive-too-slow" }
+        return stopped == nil
+      }
+      if stopped == "" { return .cancelled }
+      if stopped == nil, content.count > limit { stopped = room < bytes ? "archive-bomb" : "archive-too-large" }
+      if let stopped {
+        warn(stopped, name)
+        return nil
+      }
+      bytes -= content.count
+      room -= content.count
+      do throws(End) {
+        // What was packed alone is called as before, without the last ending.
+        let inner = entry.name.isEmpty ? Self.withoutEnding(name) : entry.name
+        try look(Bytes(content), inner, depth: depth + 1)
+      } catch { return error }
+    }
+    // What begins with zeros reads as a tar that ends at once, whatever stands behind them.
+    if isEmpty, DangerousType.isArchive(archive) { warn("archive-empty", name) }
+    return nil
+  }
+
+  private static func withoutEnding(_ name: String) -> String {
+    guard let dot = name.lastIndex(of: "."), dot > name.startIndex else { return name }
+    return String(name[..<dot])
+  }
+
+  /// Of this thread: what else the machine does is not the message's fault.
+  private static func processorTime() -> Duration {
+    var time = timespec()
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+    return .seconds(time.tv_sec) + .nanoseconds(time.tv_nsec)
   }
 }

@@ -1,3 +1,5 @@
+import Pipeline
+
 /// Kinds of files that do something when a person opens them, told by what they begin with, or by the name that the
 /// system would go by.
 enum DangerousType {
@@ -23,8 +25,24 @@ enum DangerousType {
     where begins(magic.map { UInt8($0) }) { return "mac-program" }
     // A link of Windows (MS-SHLLINK section 2.1): header size and class id.
     if begins([0x4C, 0, 0, 0, 0x01, 0x14, 0x02, 0]) { return "windows-link" }
+    // A class of Java, or a program for several Macs, which says of how many: a class has its version there.
+    if begins([0xCA, 0xFE, 0xBA, 0xBE]), bytes.count >= 8 { return bytes[7] >= 40 ? "java-class" : "mac-program" }
+    // Compiled help, which runs scripts, and images of disks, which hide where a file came from (ECMA-119 section 8).
+    if begins(Array("ITSF".utf8)) { return "windows-help" }
+    if bytes.count > 0x8006, bytes[0x8001..<0x8006].elementsEqual("CD001".utf8) { return "disk-image" }
+    // OneNote sections carry programs to click on (MS-ONESTORE section 2.3.1: guidFileType).
+    if begins([0xE4, 0x52, 0x5C, 0x7B, 0x8C, 0xD8, 0xA7, 0x4D]) { return "onenote" }
     if begins(Array("#!/".utf8)) || begins(Array("#! /".utf8)) { return "script" }
     return nil
+  }
+
+  /// Whether it begins as an archive does that people open with a click.
+  static func isArchive(_ bytes: Bytes) -> Bool {
+    let magics: [[UInt8]] = [
+      [0x50, 0x4B, 3, 4], [0x52, 0x61, 0x72, 0x21, 0x1A, 7], [0x37, 0x7A, 0xBC, 0xAF, 0x27, 0x1C], [0x1F, 0x8B],
+      [0x4D, 0x53, 0x43, 0x46], [0xFD, 0x37, 0x7A, 0x58, 0x5A],
+    ]
+    return magics.contains { bytes.starts(with: $0) }
   }
 
   private static let programs: Set<String> = [

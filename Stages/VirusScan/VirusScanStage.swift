@@ -16,12 +16,18 @@ public struct VirusScanStage: Stage {
         "Files with digests of known files: .hdb, .hsb, or a digest a line; read again when they change."),
       Option(
         "dangerous", .choice(["junk", "reject", "pass"]), default: .text("junk"),
-        "What becomes of programs, scripts, links and archives that cannot be looked into."),
+        "What becomes of programs, scripts, links and archives that cannot be looked into, or not within these limits."),
       Option("max-depth", .integer(0...32), default: .integer(5), "Archives in archives."),
       Option("max-files", .integer(1...1_000_000), default: .integer(2000), "Files in the archives of a message."),
       Option(
         "max-unpacked", .size(1024...4 << 30), default: .integer(128 << 20),
         "Bytes of the files in the archives of a message."),
+      Option(
+        "max-ratio", .integer(1...100_000), default: .integer(250),
+        "How many times its size an attachment may unpack to; up to a MiB, any may."),
+      Option(
+        "max-unpack-time", .duration(.milliseconds(1)...(.seconds(3600))), default: .duration(.seconds(10)),
+        "Processor time of unpacking what is in a message."),
     ])
     let signatures: [String]
     let dangerous: String
@@ -32,7 +38,8 @@ public struct VirusScanStage: Stage {
       signatures = values.list("signatures")
       dangerous = values.text("dangerous") ?? "junk"
       limits = ContentScanner.Limits(
-        depth: values.int("max-depth"), files: values.int("max-files"), bytes: values.int("max-unpacked"))
+        depth: values.int("max-depth"), files: values.int("max-files"), bytes: values.int("max-unpacked"),
+        ratio: values.int("max-ratio"), time: values.duration("max-unpack-time"))
     }
   }
 
@@ -60,7 +67,7 @@ public struct VirusScanStage: Stage {
     let scanner = ContentScanner(
       signatures: signatures.current(at: context.clock.now, context.log), limits: options.limits)
     var message = message
-    switch scanner.scan(mime) {
+    switch try scanner.scan(mime) {
     case .clean: message.annotate("virus-scan", "clean")
     case .infected(let name):
       context.metrics.add("mailflow_virus_scan_total{result=\"infected\"}")

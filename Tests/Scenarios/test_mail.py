@@ -10,6 +10,7 @@ import unittest
 
 from service import LIMIT, Service, wait_for
 
+STAGES = ["validate", "spam-scan", "virus-scan", "store", "index", "notify"]
 CORPUS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "..", "shared", "corpus")
 
 
@@ -28,6 +29,13 @@ def dot_stuffed(content):
 
 
 class MailTests(unittest.TestCase):
+    def way(self, service, word, length):
+        """Events and stages of a message's timeline, once there are so many."""
+        timeline = service.command("trace", word, "--json")
+        self.assertEqual(timeline.returncode, 0, timeline.stderr)
+        events = [(e["event"], e["stage"]) for e in json.loads(timeline.stdout)["events"]]
+        return events if len(events) >= length else None
+
     def send(self, service, content, recipients=("alice@example.com",), sender="bob@other.org"):
         """By hand, so that the bytes are exactly these."""
         with smtplib.SMTP(*service.smtp, timeout=LIMIT) as client:
@@ -60,10 +68,8 @@ class MailTests(unittest.TestCase):
             self.assertIn("from client.other.org ([127.0.0.1])", trace)
             for word in (name, "<m1@other.org>"):
                 # Read while the service runs, from another process.
-                timeline = service.command("trace", word, "--json")
-                self.assertEqual(timeline.returncode, 0, timeline.stderr)
-                events = [(e["event"], e["stage"]) for e in json.loads(timeline.stdout)["events"]]
-                self.assertEqual(events, [("accepted", ""), ("done", "validate"), ("done", "store")])
+                events = wait_for("its way's end", lambda: self.way(service, word, 7))
+                self.assertEqual(events, [("accepted", "")] + [("done", stage) for stage in STAGES])
             status, body = service.get("/readyz")
             self.assertEqual((status, json.loads(body)["ready"]), (200, True))
             self.assertEqual(service.stop(), 0)

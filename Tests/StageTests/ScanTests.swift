@@ -75,7 +75,9 @@ import Testing
   }
 
   @Test func listsOfKnownFiles() async throws {
-    let bytes = Array("a harmful file".utf8)
+    // What begins with zeros reads as a tar that ends at once: packed or not, it is seen as it is.
+    let bytes = [UInt8](repeating: 0, count: 4096) + Array("a harmful file".utf8)
+    let gzip = try packed("gzip -c in > out", ["in": bytes])
     let folder = NSTemporaryDirectory() + "mailflow-\(UUID().uuidString)"
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(atPath: folder) }
@@ -90,6 +92,7 @@ import Testing
     ] as [(String, String?)] {
       try text.write(toFile: path, atomically: true, encoding: .utf8)
       #expect(try await scan(mail(bytes), ["signatures": .list([path])]).reason == reason, "\(text)")
+      #expect(try await scan(mail(gzip), ["signatures": .list([path])]).reason == reason, "\(text)")
     }
     try "nonsense\n".write(toFile: path, atomically: true, encoding: .utf8)
     await #expect(throws: SignatureError.self) { try await scan(mail(bytes), ["signatures": .list([path])]) }
@@ -103,7 +106,10 @@ import Testing
     let cases: [(String, [UInt8], String)] = [
       ("windows-program", program, "report.pdf"), ("linux-program", [0x7F, 0x45, 0x4C, 0x46, 2], "x"),
       ("script", Array("#!/bin/sh\nrm -rf /\n".utf8), "x"), ("file-name-js", Array("x".utf8), "Invoice.pdf.JS"),
-      ("file-name-exe", Array("x".utf8), "a.exe. "), ("file-name-js", try packed(Self.zip, ["in.js": [1]]), "a.zip"),
+      ("file-name-exe", Array("x".utf8), "a.exe. "), ("java-class", [0xCA, 0xFE, 0xBA, 0xBE, 0, 0, 0, 52], "x"),
+      ("mac-program", [0xCA, 0xFE, 0xBA, 0xBE, 0, 0, 0, 2], "x"), ("windows-help", Array("ITSF\u{3}".utf8), "x"),
+      ("disk-image", [UInt8](repeating: 0, count: 0x8001) + Array("CD001\u{1}".utf8), "x.pdf"),
+      ("file-name-js", try packed(Self.zip, ["in.js": [1]]), "a.zip"),
     ]
     for (kind, bytes, name) in cases {
       let message = try #require(try await scan(mail(bytes, name: name)).forwarded)
@@ -119,17 +125,31 @@ import Testing
   }
 
   @Test func bombsAreBounded() async throws {
-    let letters = [UInt8](repeating: 97, count: 50 << 20)
+    let letters = [UInt8](repeating: 97, count: 8 << 20)
     let bomb = try packed("gzip -9 -c in > out", ["in": letters])
-    #expect(bomb.count < 100_000)
+    #expect(bomb.count < 10_000)
     func kind(_ bytes: [UInt8], _ options: [String: OptionValue]) async throws -> String? {
       try await scan(mail(bytes, name: "a.zip"), options).forwarded?.annotation("virus-scan")
     }
     let limited = try await kind(bomb, ["max-unpacked": .integer(1 << 20)])
     #expect(limited == "dangerous archive-too-large")
-    #expect(try await kind(bomb, [:]) == "clean")
-    let hidden = [UInt8](repeating: 0, count: 4096) + Array(Self.eicar.utf8)
-    #expect(try await kind(try packed("gzip -c in > out", ["in": hidden]), [:]) == "dangerous archive-empty")
+    #expect(try await kind(bomb, [:]) == "dangerous archive-bomb")
+    #expect(try await kind(bomb, ["max-ratio": .integer(2000)]) == "clean")
+    let hurried = try await kind(
+      bomb, ["max-ratio": .integer(2000), "max-unpack-time": .duration(.milliseconds(1))])
+    #expect(hurried == "dangerous archive-too-slow")
+    // Small ones may be as empty as they like.
+    let table = try packed("gzip -9 -c in > out", ["in": Array(letters[..<1_000_000])])
+    #expect(try await kind(table, [:]) == "clean")
+    // Each layer of packing counts: what is between may be a thousand times what comes out.
+    let members = try packed(
+      "gzip -c /dev/null > one; python3 -c 'd=open(\"one\",\"rb\").read(); open(\"many\",\"wb\").write(d*200000)'; "
+        + "gzip -9 -c many > out", [:])
+    #expect(try await kind(members, [:]) == "dangerous archive-bomb")
+    let wide = try packed(
+      "for i in $(seq 12); do head -c 1000000 /dev/zero > in$i; done; python3 -c 'import glob, zipfile as z; "
+        + "o=z.ZipFile(\"out\", \"w\", 8); [o.write(n) for n in glob.glob(\"in*\")]'", [:])
+    #expect(try await kind(wide, [:]) == "dangerous archive-bomb")
     var nested = try packed(Self.zip, ["in": [1, 2, 3]])
     for _ in 0..<6 { nested = try packed(Self.zip, ["in.zip": nested]) }
     #expect(try await kind(nested, [:]) == "dangerous archive-too-deep")
@@ -137,6 +157,24 @@ import Testing
     #expect(try await kind(many, ["max-files": .integer(100)]) == "dangerous archive-too-many-files")
     let whole = try packed(Self.zip, ["in": (0..<5000).map { _ in UInt8.random(in: 0...255) }])
     #expect(try await kind(Array(whole.prefix(whole.count / 2)), [:]) == "dangerous archive-damaged")
+  }
+
+  @Test func aFileThatCallsItselfTextIsAFile() async throws {
+    let program = [UInt8]([0x7F, 0x45, 0x4C, 0x46, 2])
+    let text = mail(program).replacingOccurrences(of: "application/octet-stream", with: "text/plain")
+    #expect(try await scan(text).forwarded?.annotation("virus-scan") == "dangerous linux-program")
+    let unnamed = text.replacingOccurrences(of: "; name=\"file.bin\"", with: "")
+    #expect(try await scan(unnamed).forwarded?.annotation("virus-scan") == "clean")
+  }
+
+  @Test func aScanThatIsCancelledEnds() async throws {
+    let zip = try packed(Self.zip, ["in": Array("x".utf8)])
+    let text = mail(zip)
+    let task = Task {
+      withUnsafeCurrentTask { $0?.cancel() }
+      return try await scan(text)
+    }
+    await #expect(throws: CancellationError.self) { try await task.value }
   }
 
   // MARK: Spam

@@ -88,6 +88,39 @@ import Testing
     }
   }
 
+  @Test func aConversationIsAList() async throws {
+    let server = try await Mailboxes()
+    for (name, answers) in [("q", ""), ("a", "In-Reply-To: <q@y>\r\n"), ("other", "")] {
+      let bytes = Bytes("Message-ID: <\(name)@y>\r\n\(answers)Subject: \(name)\r\n\r\n")
+      let id = MessageID(at: SystemClock.shared.now, random: SystemRandom())
+      _ = try await server.store.store([
+        Delivery(
+          mailbox: server.alice.mailbox, id: id, content: try await server.store.prepare(bytes),
+          summary: MessageSummary(bytes), received: SystemClock.shared.now)
+      ])
+      try await server.index.add([
+        SearchDocument(
+          mailbox: server.alice.mailbox.id, id: id, received: SystemClock.shared.now, subject: name, from: "", to: "",
+          text: "everywhere")
+      ])
+    }
+    func list(_ query: [(name: String, value: String)]) async throws -> [[String: Any]] {
+      try #require(await server.get("/v1/messages", query).json["messages"] as? [[String: Any]])
+    }
+    let all = try await list([("limit", "3")])
+    #expect(all.map { $0["subject"] as? String } == ["other", "a", "q"])
+    let thread = try #require(all[1]["threadId"] as? String)
+    #expect(all[2]["threadId"] as? String == thread && all[0]["threadId"] as? String != thread)
+    for query in [[("thread", thread)], [("thread", thread), ("q", "everywhere")]] as [[(name: String, value: String)]]
+    {
+      #expect(try await list(query).map { $0["subject"] as? String } == ["a", "q"])
+    }
+    #expect(try await list([("thread", "99")]).isEmpty)
+    for none in ["x", "", "01", "-"] {
+      #expect(try await server.get("/v1/messages", [("thread", none)]).response.status == 404, "\(none)")
+    }
+  }
+
   @Test func partsAreListedAndGivenOutDecoded() async throws {
     let server = try await Mailboxes()
     let id = try await deliver(server)[0]

@@ -21,8 +21,8 @@ public enum Console {
     }
   }
 
-  /// Rows as aligned columns; the first row is the heading. Columns of numbers are aligned to the right.
-  static func table(_ rows: [[String]], right: Set<Int> = []) -> String {
+  /// Rows as aligned columns; the first row is the heading. Columns of numbers, by their index, are aligned to the right.
+  public static func table(_ rows: [[String]], right: Set<Int> = []) -> String {
     let columns = rows.map(\.count).max() ?? 0
     let widths = (0..<columns).map { column in rows.map { $0.count > column ? $0[column].count : 0 }.max() ?? 0 }
     return rows.map { row in
