@@ -20,7 +20,7 @@ public enum Mailflow {
     name: "mailflow", summary: "Mail as a pipeline: every step a stage, every edge a durable topic.",
     version: "0.1.0", vocabulary: vocabulary,
     stages: { topology, folder, contentStore in registry(Stores(topology, folder, contentStore)) },
-    openBroker: { topology, folder, clock in
+    openBroker: { topology, folder, clock, log in
       switch topology.broker {
       case .embedded: return try await EmbeddedBroker.open(folder: folder.path, clock: clock)
       case .kafka(let servers, let properties):
@@ -28,6 +28,7 @@ public enum Mailflow {
         options.properties = properties
         options.guarantee = topology.guarantee
         options.topicProperties = topology.topicProperties
+        options.report = { log.write(.error, "kafka", ("error", $0.description)) }
         return try await KafkaBroker.open(options)
       }
     },

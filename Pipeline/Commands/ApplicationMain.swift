@@ -9,7 +9,7 @@ extension Application {
       name, summary, version: version,
       commands: [
         .up(self), .run(self), .check(self), .graph(self), .stages(self), .lag(self), .dead(self), .trace(self),
-        .migrate(self),
+        .grow(self), .migrate(self),
       ] + commands(self) + [.child(self)])
   }
 

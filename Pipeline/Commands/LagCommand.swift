@@ -122,7 +122,7 @@ struct OperatorSession {
         .unavailable, "there is nothing of \(application.name) in \(folder.path)",
         hint: "name the folder that the service runs on with --data DIR, or start it with `\(application.name) up`")
     }
-    broker = try await application.openBroker(topology, folder, SystemClock.shared)
+    broker = try await application.openBroker(topology, folder)
     contentStore = try application.openContentStore(topology, folder)
   }
 }

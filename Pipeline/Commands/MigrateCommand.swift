@@ -76,7 +76,7 @@ extension Command {
       if case .kafka(_, let given) = topology.broker { properties = given }
       topology.broker = .kafka(bootstrap: String(address.dropFirst(8)), properties: properties)
     }
-    return try await application.openBroker(topology, deployment.folder, SystemClock.shared)
+    return try await application.openBroker(topology, deployment.folder)
   }
 
   private static func report(_ moved: [Migration.Moved], _ isJSON: Bool, isDry: Bool, _ destination: String) {

@@ -7,7 +7,10 @@ extension Command {
       "check", "Says whether a topology can be used, and every mistake in it.",
       examples: [
         ("mailflow check", "Checks ./topology.yaml without touching anything."),
-        ("mailflow check --connect", "Also asks whether the broker and what stages need answer."),
+        (
+          "mailflow check --connect",
+          "Also asks whether the broker and what stages need answer, and whether topics are as they should be."
+        ),
       ],
       options: Deployment.options + [
         .flag("connect", "Also connects to what the topology names."), .flag("json", "Prints JSON."),
@@ -44,8 +47,18 @@ extension Command {
   private static func connect(_ deployment: Deployment, _ application: Application) async throws {
     try deployment.folder.prepare()
     let clock = SystemClock.shared
-    let broker = try await application.openBroker(deployment.topology, deployment.folder, clock)
-    _ = try await broker.topics(prefix: deployment.topology.name)
+    let broker = try await application.openBroker(deployment.topology, deployment.folder)
+    let differences = try await broker.inspect(PipelineService.specifications(deployment.topology))
+    for difference in differences where !difference.isHarmful {
+      Console.error("warning: \(difference)\n  hint: \(difference.remedy)")
+    }
+    let harmful = differences.filter(\.isHarmful)
+    if !harmful.isEmpty {
+      throw ServiceError(
+        .config, harmful.map(\.description).joined(separator: "\n"),
+        hint: harmful.map(\.remedy).reduce(into: []) { if !$0.contains($1) { $0.append($1) } }
+          .joined(separator: "\n        "))
+    }
     let contentStore = try application.openContentStore(deployment.topology, deployment.folder)
     do { try await contentStore?.probe() } catch {
       throw ServiceError(.unavailable, "content store: \((error as? StageError)?.message ?? "\(error)")")

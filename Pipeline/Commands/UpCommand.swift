@@ -55,7 +55,7 @@ extension Command {
     try deployment.publish()
     unlink(deployment.folder.status)
     // Opened once before the children do: a damaged, newer or unreadable store is one clear error.
-    let broker = try await application.openBroker(deployment.topology, deployment.folder, SystemClock.shared)
+    let broker = try await application.openBroker(deployment.topology, deployment.folder)
     if deployment.topology.broker == .embedded { try await refuseOtherNames(deployment.topology, broker) }
     try await takePart(part, of: deployment, application, broker)
     try await broker.create(PipelineService.specifications(deployment.topology))

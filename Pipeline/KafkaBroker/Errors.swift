@@ -15,6 +15,7 @@ extension BrokerError {
       case .tooLarge: .tooLarge
       case .fenced, .staleGroup: .fenced
       case .notPermitted: .notPermitted
+      case .badSetting: .badSetting
       case .partitionEnd, .notFetching, .other: .other
       }
     self.init(kind, "\(doing): \(error)", hint: Self.hint(error))
@@ -28,6 +29,7 @@ extension BrokerError {
       error.isAuthentication
         ? "look at `kafka` in the topology: security.protocol, sasl.*, ssl.*"
         : "the Kafka user lacks a right that docs/kafka.md lists"
+    case .badSetting: "look at `kafka` in the topology; librdkafka's CONFIGURATION.md lists what there is"
     default: nil
     }
   }

@@ -17,8 +17,9 @@ public final class KafkaBroker: Broker {
     var isClosed = false
     var consumers: [KafkaConsumer] = []
     var partitions: [String: Int] = [:]
-    /// How long settled records of topics stay, as `create` was told.
-    var windows: [String: Duration] = [:]
+    /// Topics as `create` was told to make them.
+    var specifications: [String: TopicSpecification] = [:]
+    var care: Rounds?
     /// What was joined here: a group's description names only the topics that it shares out.
     var topics: [String: Set<String>] = [:]
   }
@@ -47,9 +48,11 @@ public final class KafkaBroker: Broker {
 
   /// Connects.
   ///
-  /// - Throws: `.unavailable` if nobody answers, `.notPermitted` for a property that is not to be set, `.other` if one is
-  ///   wrong.
+  /// - Throws: `.unavailable` if nobody answers; `.notPermitted` for a property that is not to be set, or if the brokers
+  ///   refuse us; `.badSetting` if a property, or a file that one names, is wrong.
   public static func open(_ options: Options) async throws(BrokerError) -> KafkaBroker {
+    var options = options
+    options.properties = try options.readingFiles()
     try options.check()
     let broker = KafkaBroker(options)
     do { try await broker.ask { questions throws(BrokerError) in try questions.ping() } } catch {
@@ -65,11 +68,11 @@ public final class KafkaBroker: Broker {
 
   /// See `Broker`.
   public func create(_ topics: [TopicSpecification]) async throws(BrokerError) {
-    try await ask { questions throws(BrokerError) in try questions.create(topics) }
+    _ = try await ask { questions throws(BrokerError) in try questions.create(topics) }
     state.withLock { state in
       for topic in topics {
         state.partitions[topic.name] = topic.partitions
-        if case .untilSettled(let window) = topic.retention { state.windows[topic.name] = window }
+        state.specifications[topic.name] = topic
       }
     }
   }
@@ -88,13 +91,15 @@ public final class KafkaBroker: Broker {
   /// See `Broker`.
   public func delete(_ topics: [String]) async throws(BrokerError) {
     let groups = state.withLock { state in
-      state.topics.filter { !$0.value.isDisjoint(with: topics) }.map(\.key).sorted()
+      // Ours to delete: not to be made again.
+      for topic in topics { state.specifications[topic] = nil }
+      return state.topics.filter { !$0.value.isDisjoint(with: topics) }.map(\.key).sorted()
     }
     try await ask { questions throws(BrokerError) in try questions.delete(topics, readBy: groups) }
     state.withLock { state in
       for topic in topics {
         state.partitions[topic] = nil
-        state.windows[topic] = nil
+        state.specifications[topic] = nil
       }
     }
     _ = producing.add(.renew)
@@ -194,8 +199,9 @@ public final class KafkaBroker: Broker {
 
   /// See `Broker`.
   public func join(_ membership: Membership) async throws(BrokerError) -> any Consumer {
-    var counts: [Int] = []
-    for topic in membership.topics { counts.append(try await partitions(of: topic)) }
+    // Asked, not remembered: a topic may have been deleted meanwhile.
+    let found = try await learn(Set(membership.topics))
+    let counts = membership.topics.map { found[$0] ?? 0 }
     guard let first = counts.first, counts.allSatisfy({ $0 == first }) else {
       throw BrokerError(
         .mismatch, "group \(membership.group) reads topics of \(counts) partitions",
@@ -206,6 +212,7 @@ public final class KafkaBroker: Broker {
       if !state.isClosed {
         state.consumers.append(consumer)
         state.topics[membership.group, default: []].formUnion(membership.topics)
+        if state.care == nil { state.care = makeRounds() }
       }
       return !state.isClosed
     }
@@ -219,6 +226,39 @@ public final class KafkaBroker: Broker {
     return consumer
   }
 
+  // MARK: Care
+
+  private func makeRounds() -> Rounds {
+    Rounds(every: options.careInterval) { [weak self, options] in
+      let caretaker = Caretaker(options)
+      return { self?.takeCare(caretaker) }
+    }
+  }
+
+  /// A round of care: what is gone is told of, and in the end made again; settled records are deleted.
+  private func takeCare(_ caretaker: Caretaker) {
+    let (topics, joined) = state.withLock { ($0.specifications.values.sorted { $0.name < $1.name }, $0.topics) }
+    do throws(BrokerError) {
+      let (missed, remade) = try caretaker.look(after: topics)
+      for name in missed {
+        let error = BrokerError(
+          .unknownTopic, "topic \(name) was deleted while it is in use: what was in it is gone",
+          hint: "it is made again when all nodes have noticed")
+        options.report(error)
+        // Where a member stands means nothing in a new topic of that name.
+        for consumer in state.withLock({ $0.consumers }) where consumer.membership.topics.contains(name) {
+          consumer.fail(error)
+        }
+      }
+      if !remade.isEmpty { _ = producing.add(.renew) }
+      for name in remade { options.report(BrokerError(.unknownTopic, "topic \(name) is made again, and empty")) }
+      try caretaker.trim(topics, joined: joined, at: SystemClock.shared.now)
+    } catch {
+      // A topic that went meanwhile is told of in the next round; a broker that is away, by everybody else.
+      if !isClosed, error.kind != .unavailable, error.kind != .unknownTopic { options.report(error) }
+    }
+  }
+
   func forget(_ consumer: KafkaConsumer) { state.withLock { $0.consumers.removeAll { $0 === consumer } } }
 
   // MARK: Ending
@@ -226,7 +266,10 @@ public final class KafkaBroker: Broker {
   /// See `Broker`. What is waiting to be appended is appended first.
   public func close() async {
     let consumers = state.withLock { state -> [KafkaConsumer]? in
-      defer { state.isClosed = true }
+      defer {
+        state.isClosed = true
+        state.care = nil
+      }
       return state.isClosed ? nil : state.consumers
     }
     await withTaskGroup(of: Void.self) { group in

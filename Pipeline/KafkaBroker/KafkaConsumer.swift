@@ -143,6 +143,14 @@ final class KafkaConsumer: Consumer {
 
   // MARK: Ending
 
+  /// Ends the membership: `next` throws the error, and it has to be joined again.
+  func fail(_ error: BrokerError) {
+    state.broadcast { state in
+      state.fail(error)
+      state.isRung = true
+    }
+  }
+
   func close() async {
     var isFirst = false
     state.broadcast { isFirst = $0.close() }

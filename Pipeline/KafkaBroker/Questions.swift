@@ -76,12 +76,26 @@ final class Questions {
     return try offsets([asked]).first.flatMap { $0.offset >= 0 ? $0.offset : nil }
   }
 
+  /// Deletes what is before these offsets.
+  func deleteRecords(before offsets: [PartitionOffset]) throws(BrokerError) {
+    _ = try ask("delete settled records") { admin throws(KafkaError) in
+      try admin.deleteRecords(before: offsets, milliseconds: patience)
+    }
+  }
+
   // MARK: Groups
+
+  /// Every group that this user may see.
+  func groups() throws(BrokerError) -> [String] {
+    try ask("groups") { admin throws(KafkaError) in try admin.groups(milliseconds: patience) }
+  }
 
   /// Where the group stands in these partitions; without any, in all that the broker has, which leaves out what is being
   /// committed for the first time.
+  ///
+  /// - Parameter areStable: whether to wait for settlements that are being ended; otherwise what was before them counts.
   func committed(
-    _ group: String, _ partitions: [TopicPartition] = []
+    _ group: String, _ partitions: [TopicPartition] = [], areStable: Bool = true
   ) throws(BrokerError) -> [TopicPartition: Int64] {
     // While the markers of a settlement are being written, the broker refuses to say.
     try wait("the offsets of \(group) to be decided") { () throws(BrokerError) -> [TopicPartition: Int64]? in
@@ -90,7 +104,8 @@ final class Questions {
         let patience = min(patience, 2000)
         do throws(KafkaError) {
           let asked = partitions.map { PartitionOffset(topic: $0.topic, partition: $0.partition) }
-          return try admin.committed(group: group, asked.isEmpty ? nil : asked, milliseconds: patience)
+          return try admin.committed(
+            group: group, asked.isEmpty ? nil : asked, areStable: areStable, milliseconds: patience)
         } catch {
           if error.kind == .unstableOffsets { return nil }
           throw error

@@ -43,14 +43,16 @@ extension Questions {
 
   // MARK: Making
 
-  /// Makes topics and waits until all their partitions are served.
-  func create(_ topics: [TopicSpecification]) throws(BrokerError) {
+  /// Makes topics and waits until all their partitions are served. Returns the names of those that were made.
+  @discardableResult
+  func create(_ topics: [TopicSpecification]) throws(BrokerError) -> [String] {
     let names = Set(topics.map(\.name))
     let (brokers, known) = try found(names)
     let setup = TopicSetup(options: options, brokers: brokers.count)
     try refuse(differences(topics, known, setup).filter(\.isHarmful))
     var rest = topics.filter { known[$0.name] == nil }.map(setup.new)[...]
     let isNothingNew = rest.isEmpty && known.values.allSatisfy(\.isServed)
+    var made: [String] = []
     while !rest.isEmpty {
       var request = [rest.removeFirst()]
       var partitions = request[0].partitions
@@ -60,17 +62,18 @@ extension Questions {
         request.append(rest.removeFirst())
         partitions += next.partitions
       }
-      try make(request)
+      made += try make(request)
     }
-    if isNothingNew { return }
+    if isNothingNew { return [] }
     let served = try waitUntilServed(names)
     // Somebody else may have made one at the same time.
     try refuse(
       topics.flatMap { topic in served[topic.name].map { setup.differences(topic, $0, [:]) } ?? [] }
         .filter(\.isHarmful))
+    return made
   }
 
-  private func make(_ topics: [AdminClient.NewTopic]) throws(BrokerError) {
+  private func make(_ topics: [AdminClient.NewTopic]) throws(BrokerError) -> [String] {
     let refused = try ask("create topics") { admin throws(KafkaError) in
       try admin.create(topics, milliseconds: patience * 6)
     }
@@ -79,6 +82,7 @@ extension Questions {
       throw BrokerError(
         error.kind, error.message, hint: error.hint ?? "`topics` of the topology says what topics are made with")
     }
+    return topics.map(\.name).filter { refused[$0] == nil }
   }
 
   private func waitUntilServed(_ names: Set<String>) throws(BrokerError) -> [String: AdminClient.Topic] {

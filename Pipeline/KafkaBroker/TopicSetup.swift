@@ -67,7 +67,7 @@ struct TopicSetup {
       differs(
         "partitions", "\(topic.partitions)",
         remedy: found.partitions < topic.partitions
-          ? "the command `grow` adds them"
+          ? "stop every node, and run `grow`: it adds them (or write `partitions: \(found.partitions)`)"
           : "a topic never gets fewer: write `partitions: \(found.partitions)`, or use another name for the stage",
         "\(found.partitions)")
     }

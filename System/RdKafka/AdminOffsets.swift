@@ -73,9 +73,10 @@ extension AdminClient {
 
   /// What the group has committed of these partitions, or altogether.
   ///
-  /// - Throws: kind `unstableOffsets` while a transaction that commits some is being ended: ask again.
+  /// - Parameter areStable: whether what a transaction that is being ended commits is waited for.
+  /// - Throws: kind `unstableOffsets` while there is one: ask again.
   public func committed(
-    group: String, _ partitions: [PartitionOffset]?, milliseconds: Int
+    group: String, _ partitions: [PartitionOffset]?, areStable: Bool = true, milliseconds: Int
   ) throws(KafkaError) -> [PartitionOffset] {
     let asked =
       try partitions.map { partitions throws(KafkaError) in
@@ -84,7 +85,9 @@ extension AdminClient {
     guard let question = asked else { return [] }
     defer { rd_kafka_ListConsumerGroupOffsets_destroy(question) }
     return try ask(RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS, milliseconds) { options, queue in
-      if let error = rd_kafka_AdminOptions_set_require_stable_offsets(options, 1) { rd_kafka_error_destroy(error) }
+      if let error = rd_kafka_AdminOptions_set_require_stable_offsets(options, areStable ? 1 : 0) {
+        rd_kafka_error_destroy(error)
+      }
       var questions: [OpaquePointer?] = [question]
       rd_kafka_ListConsumerGroupOffsets(client.raw, &questions, 1, options, queue)
     } answer: { event throws(KafkaError) in

@@ -39,7 +39,7 @@ final class Client: @unchecked Sendable {
     do throws(KafkaError) {
       for (name, value) in settings.sorted(by: { $0.key < $1.key }) {
         guard rd_kafka_conf_set(configuration, name, value, &text, text.count) == RD_KAFKA_CONF_OK else {
-          throw KafkaError(RD_KAFKA_RESP_ERR__INVALID_ARG, Self.string(text))
+          throw KafkaError(badSetting: Self.string(text))
         }
       }
       rd_kafka_conf_set_opaque(configuration, context.toOpaque())
@@ -50,7 +50,7 @@ final class Client: @unchecked Sendable {
         rd_kafka_conf_set_dr_msg_cb(configuration, onDelivery)
       }
       guard let raw = rd_kafka_new(type, configuration, &text, text.count) else {
-        throw KafkaError(rd_kafka_last_error(), Self.string(text))
+        throw KafkaError(badSetting: Self.string(text))
       }
       self.raw = raw
     } catch {

@@ -22,6 +22,8 @@ public struct KafkaError: Error, Sendable, CustomStringConvertible {
     case unstableOffsets
     /// Refused by an access rule, or the credentials or certificates are wrong.
     case notPermitted
+    /// A property is not known, or does not take that value.
+    case badSetting
     /// The partition has been read to its end.
     case partitionEnd
     /// The partition is not being fetched.
@@ -59,9 +61,14 @@ public struct KafkaError: Error, Sendable, CustomStringConvertible {
     rd_kafka_error_destroy(error)
   }
 
-  init(_ error: rd_kafka_resp_err_t, _ message: String? = nil, isFatal: Bool = false) {
+  /// What the settings of a client are refused for.
+  init(badSetting message: String) {
+    self.init(RD_KAFKA_RESP_ERR__INVALID_ARG, message, kind: .badSetting)
+  }
+
+  init(_ error: rd_kafka_resp_err_t, _ message: String? = nil, isFatal: Bool = false, kind: Kind? = nil) {
     code = error.rawValue
-    kind = Self.kind(error)
+    self.kind = kind ?? Self.kind(error)
     self.message = message ?? String(cString: rd_kafka_err2str(error))
     self.isFatal = isFatal
     isRetriable = false

@@ -176,7 +176,7 @@ public struct CommandLineTool: Sendable {
         case .locked: .temporary
         case .notPermitted: .noPermission
         case .corrupt: .dataError
-        case .newerVersion, .mismatch: .config
+        case .newerVersion, .mismatch, .badSetting: .config
         default: .ioError
         }
       return ServiceError(code, error.message, hint: error.hint)

@@ -14,8 +14,8 @@ public struct Application: Sendable {
   /// The stages of a deployment, opened on its stores, large content in what `openContentStore` made; `vocabulary` alone
   /// is only good for checking.
   public var stages: @Sendable (Topology, DataFolder, (any ContentStore)?) throws -> StageRegistry
-  /// Opens the broker that a topology names.
-  public var openBroker: @Sendable (Topology, DataFolder, any PipelineClock) async throws -> any Broker
+  /// Opens the broker that a topology names; what happens in it by itself goes to the log.
+  public var openBroker: @Sendable (Topology, DataFolder, any PipelineClock, Log) async throws -> any Broker
   /// Makes what stages get as `StageSetup.contentStore`; nil: content never goes by reference.
   public var openContentStore: @Sendable (Topology, DataFolder) throws -> (any ContentStore)?
   /// Makes the gateways of a topology; nothing listens yet.
@@ -27,7 +27,7 @@ public struct Application: Sendable {
   public init(
     name: String, summary: String, version: String, vocabulary: Vocabulary,
     stages: @escaping @Sendable (Topology, DataFolder, (any ContentStore)?) throws -> StageRegistry,
-    openBroker: @escaping @Sendable (Topology, DataFolder, any PipelineClock) async throws -> any Broker,
+    openBroker: @escaping @Sendable (Topology, DataFolder, any PipelineClock, Log) async throws -> any Broker,
     openContentStore: @escaping @Sendable (Topology, DataFolder) throws -> (any ContentStore)? = { _, _ in nil },
     makeGateways: @escaping @Sendable (GatewayContext) async throws -> [any GatewayService] = { _ in [] },
     commands: @escaping @Sendable (Application) -> [Command] = { _ in [] }
@@ -41,6 +41,13 @@ public struct Application: Sendable {
     self.openContentStore = openContentStore
     self.makeGateways = makeGateways
     self.commands = commands
+  }
+}
+
+extension Application {
+  /// Opens the broker of a deployment for a command.
+  func openBroker(_ topology: Topology, _ folder: DataFolder) async throws -> any Broker {
+    try await openBroker(topology, folder, SystemClock.shared, ServiceLog.log(process: "command"))
   }
 }
 

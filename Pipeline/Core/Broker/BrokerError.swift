@@ -14,6 +14,8 @@ public struct BrokerError: Error, Sendable, CustomStringConvertible {
     case unknownTopic
     /// A topic exists, but is not as it should be.
     case mismatch
+    /// A setting of the engine is wrong.
+    case badSetting
     /// The offset is not there (any more).
     case outOfRange
     /// Stored bytes are damaged. They are never served.
