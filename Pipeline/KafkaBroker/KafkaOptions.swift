@@ -52,8 +52,9 @@ extension KafkaBroker.Options {
   private static let ours: Set<String> = [
     "bootstrap.servers", "group.id", "group.instance.id", "partition.assignment.strategy", "enable.auto.commit",
     "enable.auto.offset.store", "auto.offset.reset", "isolation.level", "transactional.id", "enable.idempotence",
-    "acks", "allow.auto.create.topics", "enable.partition.eof",
+    "acks", "allow.auto.create.topics", "enable.partition.eof", "max.in.flight", inFlight,
   ]
+  private static let inFlight = "max.in.flight.requests.per.connection"
 
   /// Refuses properties that are not for the topology to set.
   func check() throws(BrokerError) {
@@ -134,9 +135,15 @@ extension KafkaBroker.Options {
     case failures = "true"
   }
 
+  // One request of a producer at a time. With more, a broker that has just become leader of a partition refuses the first
+  // batch of ours and takes the second, since it accepts any sequence from a producer that it knows nothing of there;
+  // and librdkafka takes an answer to a later batch for one to all before it: the first would count as written, and be
+  // lost. A broker works on one request of a connection at a time anyway.
+
   /// Of a producer whose work is transactions.
   func producer(id: String, reporting: Reporting) -> [String: String] {
     settings([
+      Self.inFlight: "1",
       "delivery.report.only.error": reporting.rawValue,
       "transactional.id": id, "enable.idempotence": "true", "acks": "all",
       "message.max.bytes": "\(largestRecord + 1024)", "transaction.timeout.ms": "\(transactionTimeout.milliseconds)",
@@ -146,6 +153,7 @@ extension KafkaBroker.Options {
   /// Of a producer that appends without transactions: nothing twice, nothing out of order.
   func appender(reporting: Reporting) -> [String: String] {
     settings([
+      Self.inFlight: "1",
       "delivery.report.only.error": reporting.rawValue,
       "enable.idempotence": "true", "acks": "all", "message.max.bytes": "\(largestRecord + 1024)",
       "message.timeout.ms": "\(patienceMilliseconds)",

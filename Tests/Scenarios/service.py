@@ -11,6 +11,8 @@ import time
 BINARY = os.environ.get("MAILFLOW_BINARY") or os.path.abspath(".build/debug/mailflow")
 TOPOLOGY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "topology.yaml")
 LIMIT = 60  # seconds that anything may take
+STAGES = ["validate", "spam-scan", "virus-scan", "store", "index", "notify"]  # of the shipped topology
+PASSED = [("accepted", ""), *[("done", stage) for stage in STAGES]]
 
 
 def wait_for(what, condition, limit=LIMIT):
@@ -133,6 +135,16 @@ class Service:
             cursor = page["cursor"]
             if not cursor:
                 return found
+
+    def waiting(self):
+        """How many records wait in each topic that has some, dead letters included."""
+        topics = json.loads(self.command("lag", "--json").stdout)["topics"]
+        return {topic["topic"]: topic["records"] for topic in topics if topic["records"]}
+
+    def timeline(self, message):
+        """What happened to a message, without being passed on: events and stages."""
+        events = json.loads(self.command("trace", message, "--json").stdout)["events"]
+        return [(event["event"], event["stage"]) for event in events if event["event"] != "moved"]
 
     def raw(self, message, token):
         status, body = self.get(f"/v1/messages/{message}/raw", token)

@@ -27,7 +27,7 @@ class CommandTests(unittest.TestCase):
             kinds = {topic["kind"] for topic in topics}
             self.assertEqual(kinds, {"ready", "retry", "slow", "suspect", "dead"})
             self.assertEqual(
-                set(topics[0]) - {"flow"},
+                set(topics[0]) - {"flow", "members"},
                 {"topic", "stage", "kind", "records", "oldestAgeSeconds", "inPerSecond", "outPerSecond", "drainSeconds"})
             self.assertIn("mail.inbound.validate", service.command("lag").stdout)
 

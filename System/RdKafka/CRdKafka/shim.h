@@ -1,5 +1,6 @@
 #pragma once
 #include <librdkafka/rdkafka.h>
+#include <librdkafka/rdkafka_mock.h>
 /* rd_kafka_producev is variadic, which Swift does not import. This is the one shape that is used: the topic's handle, an
    explicit partition, a value that is not copied, and headers that librdkafka owns if the call succeeds. */
 static inline rd_kafka_resp_err_t crdkafka_produce(rd_kafka_t *client, rd_kafka_topic_t *topic, int32_t partition,
