@@ -104,6 +104,7 @@ let fuzzing: [Target] = [
   .target(
     name: "FuzzKit", path: "Tests/Fuzz/Kit", swiftSettings: settings + (isFuzzing ? [.define("FUZZING")] : [])),
   fuzz("HTTP", ["Network"]),
+  fuzz("WebSocket", ["Network"]),
   module("MIMEChecks", "Tests/MIMEChecks", ["Mail", "Pipeline"]),
 ]
 
@@ -116,6 +117,8 @@ let testing: [Target] = [
   tests("YAMLTests", ["YAML"]),
   tests("OpenSSLTests", ["OpenSSL"]),
   tests("NetworkTests", ["Network", "Linux", "OpenSSL"]),
+  .executableTarget(
+    name: "http-probe", dependencies: ["Network"], path: "Tests/HTTPProbe", swiftSettings: settings),
   tests("PipelineTests", ["Pipeline", "PipelineTesting", "YAML"]),
   .executableTarget(
     name: "BrokerCrashProbe", dependencies: ["EmbeddedBroker", "Pipeline"], path: "Tests/BrokerCrashProbe",
@@ -144,7 +147,7 @@ let testing: [Target] = [
   tests("SMTPGatewayTests", ["SMTPGateway", "Mail", "Network", "OpenSSL", "Pipeline", "PipelineTesting"]),
   tests("WebGatewayTests", ["WebGateway", "Mail", "Network", "Pipeline"]),
   tests("LogPipelineTests", ["Pipeline", "PipelineTesting", "EmbeddedBroker"]),
-  tests("FuzzTests", ["FuzzKit", "HTTPFuzz"]),
+  tests("FuzzTests", ["FuzzKit", "HTTPFuzz", "WebSocketFuzz"]),
 ]
 
 let package = Package(

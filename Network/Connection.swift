@@ -97,6 +97,9 @@ public final class Connection {
     wake(.writing, .closed)
   }
 
+  /// Ends a wait to read by `interrupted`; to be called on the loop. A session that does not wait does not notice.
+  func interrupt() { wake(.reading, .interrupted) }
+
   /// The server stops: ends the wait of a session that is between two commands.
   func drain() {
     isDraining = true
@@ -118,6 +121,7 @@ extension Connection {
     case cancelled
     case closed
     case draining
+    case interrupted
   }
 
   private struct Waiter {
@@ -170,6 +174,7 @@ extension Connection {
     case .cancelled: throw .cancelled
     case .closed: throw .closed
     case .draining: throw .shuttingDown
+    case .interrupted: throw .interrupted
     }
   }
 

@@ -26,6 +26,8 @@ public enum NetworkError: Error, Equatable, Sendable, CustomStringConvertible {
   case closed
   /// The task was cancelled while it waited. What does not wait, as a short farewell, still works.
   case cancelled
+  /// Another part of the program has something for the session that waits to read.
+  case interrupted
   /// The server stops and this session is between two commands: say goodbye and end.
   case shuttingDown
   /// The peer and we do not understand each other in TLS; OpenSSL's words. The connection is closed.
@@ -59,6 +61,7 @@ public enum NetworkError: Error, Equatable, Sendable, CustomStringConvertible {
     case .bareLineFeed: "a line ended with LF instead of CRLF"
     case .closed: "the connection is closed"
     case .cancelled: "cancelled"
+    case .interrupted: "interrupted"
     case .shuttingDown: "the server is shutting down"
     case .tls(let reason): "TLS: \(reason)"
     case .truncated: "the peer is gone without the end that TLS requires"

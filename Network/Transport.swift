@@ -57,6 +57,22 @@ struct Transport {
     }
   }
 
+  /// Moves up to `count` bytes of a file, from `offset` on, to the socket; only while bytes travel in plain. `done(0)`: the
+  /// file ends before.
+  func trySendFile(_ file: Int32, _ offset: Int, _ count: Int) -> Progress {
+    while true {
+      do throws(Errno) {
+        return .done(try sendFile(file, to: descriptor, from: offset, count: count))
+      } catch {
+        switch error.code {
+        case EINTR: continue
+        case EAGAIN: return .wantsWrite
+        default: return .failed(.system(.write, code: error.code, text: error.text))
+        }
+      }
+    }
+  }
+
   /// From now on by TLS; `tryHandshake` comes before anything else.
   mutating func startTLS(_ context: TLSContext, serverName: String?) throws(NetworkError) {
     do throws(OpenSSLError) {

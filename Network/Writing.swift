@@ -105,7 +105,7 @@ extension Connection {
     }
   }
 
-  private enum Attempt {
+  enum Attempt {
     case done(Int)
     case mustWait(Readiness)
   }
@@ -116,7 +116,7 @@ extension Connection {
     }
   }
 
-  private func attempt(_ body: () -> Transport.Progress) throws(NetworkError) -> Attempt {
+  func attempt(_ body: () -> Transport.Progress) throws(NetworkError) -> Attempt {
     guard isOpen else { throw .closed }
     switch body() {
     case .done(let count): return .done(count)
@@ -133,7 +133,7 @@ extension Connection {
     }
   }
 
-  private func waitToSend(_ needs: Readiness) async throws(NetworkError) {
+  func waitToSend(_ needs: Readiness) async throws(NetworkError) {
     try await wait(.writing, for: needs, until: loop.deadline(after: writeTimeout), operation: .write)
   }
 }

@@ -1,15 +1,13 @@
 /// The head of a request, read strictly (RFC 9112): what two parsers could read differently is refused.
 ///
 /// CRLF only; no folded fields; no bare CR, LF or NUL; exactly one way to tell where the body ends; one `Host`.
-struct HTTPHead: Sendable, Equatable {
-  enum Framing: Sendable, Equatable {
-    case length(Int)
-    case chunked
-  }
-
-  var request: HTTPRequest
-  var framing: Framing
-  var expectsContinue = false
+package struct HTTPHead: Sendable, Equatable {
+  /// The request, without its body.
+  package var request: HTTPRequest
+  /// Bytes of the body; nil: it is chunked.
+  package var length: Int?
+  /// Whether the client waits for `100 Continue` before it sends the body.
+  package var expectsContinue = false
 
   /// Reads a head that ends with an empty line. `bytes` holds no bare CR or LF: `HTTPRequestParser` has looked.
   init(_ bytes: ArraySlice<UInt8>, _ limits: HTTPLimits) throws(HTTPError) {
@@ -21,8 +19,7 @@ struct HTTPHead: Sendable, Equatable {
     }
     let isOne = try Self.version(words[2])
     request = HTTPRequest(
-      method: Self.text(words[0]), path: "", query: [], fields: [], body: [], keepsAlive: isOne)
-    var length: Int?
+      method: Self.text(words[0]), path: "", query: [], fields: [], body: [], keepsAlive: isOne, isVersion11: isOne)
     var isChunked = false
     var hosts = 0
     while let line = lines.next(), !line.isEmpty {
@@ -57,8 +54,8 @@ struct HTTPHead: Sendable, Equatable {
     }
     guard !(isChunked && length != nil) else { throw HTTPError(400, "both Content-Length and Transfer-Encoding") }
     guard hosts == 1 || hosts == 0 && !isOne else { throw HTTPError(400, "exactly one Host is needed") }
-    framing = isChunked ? .chunked : .length(length ?? 0)
-    if case .length(let count) = framing, count > limits.body { throw HTTPError(413, "body is too large") }
+    if !isChunked { length = length ?? 0 }
+    if length == 0 { expectsContinue = false }
     let target = try HTTPTarget(words[1], method: request.method)
     (request.path, request.query) = (target.path, target.query)
   }

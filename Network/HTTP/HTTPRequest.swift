@@ -1,4 +1,4 @@
-/// A request as a handler sees it: complete, bounded, and read in the only way that its bytes allow.
+/// A request as a handler sees it: bounded, and read in the only way that its bytes allow.
 public struct HTTPRequest: Sendable, Equatable {
   /// `GET`, `HEAD`, … as it was written.
   public var method: String
@@ -8,15 +8,32 @@ public struct HTTPRequest: Sendable, Equatable {
   public var query: [(name: String, value: String)]
   /// The fields in order, names as they were written.
   public var fields: [(name: String, value: String)]
-  /// The whole body.
+  /// The whole body, for handlers that want it so; empty for those that read it as it comes.
   public var body: [UInt8]
   /// Whether the connection may be used again (RFC 9112 section 9.3).
   public var keepsAlive: Bool
+  /// Whether it is of HTTP/1.1; otherwise of 1.0.
+  public var isVersion11 = true
 
   /// The value of the first field of that name, whatever its case.
   public func field(_ name: String) -> String? {
-    let wanted = name.lowercased()
-    return fields.first { $0.name.lowercased() == wanted }?.value
+    fields.first { $0.name.equalsIgnoringCase(name) }?.value
+  }
+
+  /// The value of the only field of that name; nil if there is none, or several, of which others might take another.
+  public func onlyField(_ name: String) -> String? {
+    var found: String?
+    for field in fields where field.name.equalsIgnoringCase(name) {
+      guard found == nil else { return nil }
+      found = field.value
+    }
+    return found
+  }
+
+  /// The elements of all fields of that name that are lists (RFC 9110 section 5.6.1), in lower case.
+  func tokens(_ name: String) -> [String] {
+    fields.filter { $0.name.equalsIgnoringCase(name) }.flatMap { $0.value.lowercased().split(separator: ",") }
+      .map { $0.trimmingSpaces() }.filter { !$0.isEmpty }
   }
 
   /// The first value of a query parameter.
@@ -25,65 +42,12 @@ public struct HTTPRequest: Sendable, Equatable {
   /// Equal in everything.
   public static func == (left: HTTPRequest, right: HTTPRequest) -> Bool {
     left.method == right.method && left.path == right.path && left.body == right.body
-      && left.keepsAlive == right.keepsAlive
+      && left.keepsAlive == right.keepsAlive && left.isVersion11 == right.isVersion11
       && left.query.elementsEqual(right.query) { $0 == $1 } && left.fields.elementsEqual(right.fields) { $0 == $1 }
   }
 }
 
-/// What a handler answers.
-public struct HTTPResponse: Sendable {
-  /// What is sent behind the head. More kinds (files, streams, upgrades) have room here.
-  public enum Body: Sendable {
-    /// These bytes, whole.
-    case bytes([UInt8])
-  }
-
-  /// 100 to 599.
-  public var status: Int
-  /// In order; `Content-Length`, `Date` and `Connection` are the server's.
-  public var fields: [(name: String, value: String)]
-  /// What is sent behind the head.
-  public var body: Body
-
-  /// An answer.
-  public init(_ status: Int, fields: [(name: String, value: String)] = [], body: [UInt8] = []) {
-    self.status = status
-    self.fields = fields
-    self.body = .bytes(body)
-  }
-
-  /// A text, mostly for what the server itself refuses.
-  public static func text(_ status: Int, _ text: String) -> HTTPResponse {
-    HTTPResponse(status, fields: [("Content-Type", "text/plain; charset=utf-8")], body: Array("\(text)\n".utf8))
-  }
-}
-
-/// Answers requests. Runs on the connection's loop: it may await anything and must not block.
-public typealias HTTPHandler = @Sendable (HTTPRequest) async -> HTTPResponse
-
-/// What a request may be at most, and how long it may take.
-public struct HTTPLimits: Sendable {
-  /// Bytes of the request line and the fields.
-  public var head = 16_384
-  /// Fields.
-  public var fields = 100
-  /// Bytes of a body.
-  public var body = 1 << 20
-  /// From the first byte of a head to its end.
-  public var headTime = Duration.seconds(10)
-  /// From the end of the head to the end of the body.
-  public var bodyTime = Duration.seconds(60)
-  /// Between two requests.
-  public var idleTime = Duration.seconds(60)
-  /// For the client to take the next part of an answer.
-  public var writeTime = Duration.seconds(60)
-  /// Refuses a client's connections beyond so many; nil refuses none.
-  public var clients: ClientCounter?
-  /// The defaults.
-  public init() {}
-}
-
-/// A request that is refused before a handler sees it. The connection is closed: where it ends cannot be trusted.
+/// A request that is refused. The connection is closed: where it ends cannot be trusted.
 public struct HTTPError: Error, Sendable, Equatable {
   /// 400 to 599.
   public let status: Int
@@ -93,5 +57,25 @@ public struct HTTPError: Error, Sendable, Equatable {
   init(_ status: Int, _ reason: String) {
     self.status = status
     self.reason = reason
+  }
+}
+
+extension String {
+  /// Whether both are the same but for the case of ASCII letters.
+  func equalsIgnoringCase(_ other: String) -> Bool {
+    utf8.count == other.utf8.count
+      && utf8.elementsEqual(other.utf8) { left, right in
+        left == right || left ^ right == 32 && (97...122).contains(left | 32)
+      }
+  }
+}
+
+extension Substring {
+  /// Without the spaces and tabs around it.
+  func trimmingSpaces() -> String {
+    var rest = utf8[...]
+    while rest.first == 32 || rest.first == 9 { rest.removeFirst() }
+    while rest.last == 32 || rest.last == 9 { rest.removeLast() }
+    return String(Substring(rest))
   }
 }

@@ -48,6 +48,25 @@ public enum SHA256 {
   }
 }
 
+/// SHA-1 (FIPS 180-4), for protocols that still ask for it and do not depend on its strength.
+public enum SHA1 {
+  /// The digest of `bytes`: 20 bytes.
+  public static func hash(_ bytes: [UInt8]) -> [UInt8] {
+    var output = [UInt8](repeating: 0, count: 20)
+    var length: UInt32 = 20
+    _ = EVP_Digest(bytes, bytes.count, &output, &length, EVP_sha1(), nil)
+    return output
+  }
+}
+
+/// Bytes in base64 (RFC 4648 section 4), with its padding.
+public func base64(_ bytes: [UInt8]) -> String {
+  // A NUL is written behind it.
+  var text = [UInt8](repeating: 0, count: (bytes.count + 2) / 3 * 4 + 1)
+  let count = EVP_EncodeBlock(&text, bytes, Int32(clamping: bytes.count))
+  return String(decoding: text.prefix(Int(count)), as: UTF8.self)
+}
+
 /// Bytes as lower-case hexadecimal digits.
 public func hexadecimal(_ bytes: some Sequence<UInt8>) -> String {
   var text: [UInt8] = []

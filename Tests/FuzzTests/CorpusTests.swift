@@ -2,11 +2,12 @@ import Foundation
 import FuzzKit
 import HTTPFuzz
 import Testing
+import WebSocketFuzz
 
 /// What the fuzzer has found or begins with, tried without it: each file of a target's corpus is a test.
 @Suite struct CorpusTests {
   private static let targets: [(name: String, rule: FuzzRule)] = [
-    ("HTTP", HTTPFuzz.brokenRule)
+    ("HTTP", HTTPFuzz.brokenRule), ("WebSocket", WebSocketFuzz.brokenRule),
   ]
 
   @Test(arguments: targets.indices) func corpus(_ index: Int) throws {

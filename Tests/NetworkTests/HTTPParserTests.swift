@@ -11,13 +11,20 @@ import Testing
   private func parse(_ text: [UInt8], size: Int, limits: HTTPLimits) -> ([HTTPRequest], HTTPError?) {
     var parser = HTTPRequestParser(limits)
     var requests: [HTTPRequest] = []
+    var current: HTTPRequest?
     var rest = text[...]
-    while !rest.isEmpty {
+    while !rest.isEmpty || current != nil {
       let piece = Array(rest.prefix(size))
       do {
         let (event, consumed) = try piece.withUnsafeBytes { bytes in try parser.feed(bytes) }
-        if case .request(let request) = event { requests.append(request) }
-        guard consumed > 0 else { return (requests, nil) }
+        switch event {
+        case .head(let head): current = head.request
+        case .data(let range): current?.body += piece[range]
+        case .end:
+          if let current { requests.append(current) }
+          current = nil
+        case .more: guard consumed > 0 else { return (requests, nil) }
+        }
         rest = rest.dropFirst(consumed)
       } catch { return (requests, error as? HTTPError) }
     }
@@ -69,7 +76,6 @@ import Testing
     ("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 5abc\r\n\r\nhello", 400),
     ("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 18446744073709551621\r\n\r\n", 400),
     ("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length : 5\r\n\r\nhello", 400),
-    ("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n\r\n", 413),
     ("POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n", 501),
     ("POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
     ("POST /a HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
@@ -78,7 +84,6 @@ import Testing
     ("POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0x5\r\n", 400),
     ("POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\nhello\n0\n\n", 400),
     ("POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhelloXX0\r\n\r\n", 400),
-    ("POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFF\r\n", 413),
     ("GET /a HTTP/1.1\r\nHost: x\r\nX-A: b\r\n c\r\n\r\n", 400),
     ("GET /a HTTP/1.1\nHost: x\n\n", 400),
     ("GET /a HTTP/1.1\r\nHost: x\r\nX: a\rb\r\n\r\n", 400),
@@ -126,8 +131,7 @@ import Testing
   /// Damaged requests: whatever comes of them, it comes however they are cut, and nothing traps.
   @Test func damagedRequestsAreReadInOneWay() {
     var random = SplitMix(state: 1)
-    var limits = HTTPLimits()
-    limits.body = 200
+    let limits = HTTPLimits()
     let bytes = Array("\r\n\0 \t:;,?#%+/.[]@0159aFxGHT\u{7f}\\".utf8) + [0x80, 0xff]
     for _ in 0..<4000 {
       var text = Array(valid[Int(random.next() % UInt64(valid.count))].utf8)
@@ -148,7 +152,6 @@ import Testing
       }
       for request in whole.0 {
         #expect(request.path.hasPrefix("/") && !request.path.utf8.contains(0) && !request.path.contains("/../"))
-        #expect(request.body.count <= limits.body)
       }
     }
   }
