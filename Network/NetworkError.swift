@@ -34,6 +34,8 @@ public enum NetworkError: Error, Equatable, Sendable, CustomStringConvertible {
   case tls(String)
   /// The peer is gone without the end that TLS requires: what came may have been cut off.
   case truncated
+  /// A trusted peer did not begin with a PROXY header that makes sense.
+  case proxyHeader(String)
   /// The system refused: its errno and its text.
   case system(Operation, code: Int32, text: String)
   /// Nobody can be served at an address.
@@ -64,6 +66,7 @@ public enum NetworkError: Error, Equatable, Sendable, CustomStringConvertible {
     case .interrupted: "interrupted"
     case .shuttingDown: "the server is shutting down"
     case .tls(let reason): "TLS: \(reason)"
+    case .proxyHeader(let what): "no PROXY header: \(what)"
     case .truncated: "the peer is gone without the end that TLS requires"
     case .system(let operation, let code, let text): "\(operation.rawValue) failed: \(text) (errno \(code))"
     case .cannotListen(let failure):

@@ -19,8 +19,10 @@ extension Connection {
   /// Sends first what was written. The buffer holds 16 KiB: consume before you fill again, else it throws
   /// `lineTooLong`. With `idle`, for the wait between two commands, an orderly shutdown ends it by `shuttingDown`.
   /// Throws `timedOut`, `cancelled` (also when bytes are at hand), `closed` and what the system says.
-  public func fill(idle: Bool = false) async throws(NetworkError) -> Bool {
-    try await fill(until: loop.deadline(after: readTimeout), idle: idle)
+  ///
+  /// - Parameter atMost: octets that may be taken from the socket: what comes behind them is not for us to read in plain.
+  public func fill(idle: Bool = false, atMost limit: Int = .max) async throws(NetworkError) -> Bool {
+    try await fill(until: loop.deadline(after: readTimeout), idle: idle, atMost: limit)
   }
 
   /// Reads a line and returns it without its CRLF; nil at the end of what the peer sends, where half a line is dropped.
@@ -81,7 +83,7 @@ extension Connection {
     }
   }
 
-  func fill(until deadline: Int64, idle: Bool) async throws(NetworkError) -> Bool {
+  func fill(until deadline: Int64, idle: Bool, atMost limit: Int = .max) async throws(NetworkError) -> Bool {
     if sent < output.count { try await flushBeforeReading() }
     reads &+= 1
     // A peer that always has bytes ready never lets us wait: the others of the loop have their turn.
@@ -96,7 +98,7 @@ extension Connection {
     while true {
       if isReadable || transport.hasBuffered {
         let room = try makeRoom()
-        switch transport.tryRead(room.start, room.count) {
+        switch transport.tryRead(room.start, Swift.min(room.count, limit)) {
         case .done(let count):
           // Also a short read leaves it readable: the edge may have told of a reset too, which libevent does not say and
           // which makes no other edge. Only EAGAIN is sure.

@@ -5,7 +5,8 @@ import Pipeline
 /// Serves one connection: moves bytes between it and its session, and asks what the session wants to know.
 struct SMTPConversation {
   private let context: SMTPGateway.Context
-  private let peer: IPAddress
+  /// The client: the other end, or whom a load balancer names.
+  private var peer: IPAddress
   private var session: SMTPSession
   /// Octets of memory that are counted for this connection.
   private var reserved = 0
@@ -17,19 +18,32 @@ struct SMTPConversation {
     self.context = context
     self.isImplicit = isImplicit
     self.peer = peer
-    session = SMTPSession(context.configuration, remoteAddress: peer.description, at: context.clock.now)
+    session = Self.session(context, peer)
+  }
+
+  private static func session(_ context: SMTPGateway.Context, _ peer: IPAddress) -> SMTPSession {
+    guard context.admission.limits(peer) else {
+      var configuration = context.configuration
+      configuration.tarpit = nil
+      return SMTPSession(configuration, remoteAddress: peer.description, at: context.clock.now)
+    }
+    return SMTPSession(
+      context.configuration, remoteAddress: peer.description, allowance: context.admission.allowance(of: peer),
+      at: context.clock.now)
   }
 
   mutating func run(_ connection: Connection) async {
     context.metrics.add("mailflow_smtp_connections_total")
-    guard context.admission.clients.enter(peer) else {
-      context.metrics.add("mailflow_smtp_connections_refused_total")
-      guard !isImplicit else { return connection.close() }
-      return await say(.tooManyConnections, connection)
+    if context.proxies.contains(where: { $0.contains(connection.peer.host) }) {
+      guard await meet(connection) else { return }
     }
+    guard context.admission.clients.enter(peer) else { return await refuse(.tooManyConnections, connection) }
     defer {
       context.admission.clients.leave(peer)
       _ = context.admission.reserve(-reserved)
+    }
+    guard context.admission.mayConnect(peer, at: context.clock.now) else {
+      return await refuse(.connectionsTooFast, connection)
     }
     // The session has deadlines of its own, which limit every read.
     connection.readTimeout = nil
@@ -50,6 +64,34 @@ struct SMTPConversation {
     await connection.finish()
   }
 
+  /// Learns from a load balancer who the client is; false if it does not say so: then the connection is closed.
+  private mutating func meet(_ connection: Connection) async -> Bool {
+    do throws(NetworkError) {
+      guard let header = try await connection.readProxyHeader(timeout: context.configuration.timeLimits.proxyHeader)
+      else {
+        connection.close()  // a probe
+        return false
+      }
+      if let source = header.source {
+        peer = source.host
+        session = Self.session(context, peer)
+      }
+      return true
+    } catch {
+      context.log.write(
+        .warning, "a load balancer does not say who its client is", ("peer", peer.description),
+        ("error", error.description))
+      await refuse(.noProxyHeader, connection)
+      return false
+    }
+  }
+
+  private func refuse(_ reply: SMTPReply, _ connection: Connection) async {
+    context.metrics.add("mailflow_smtp_connections_refused_total")
+    guard !isImplicit else { return connection.close() }
+    await say(reply, connection)
+  }
+
   /// Returns when the connection is to be closed, after what is left to write.
   private mutating func converse(_ connection: Connection) async throws(NetworkError) {
     // Little stands here, since what does lives as long as an idle connection waits.
@@ -57,6 +99,7 @@ struct SMTPConversation {
       if connection.isDraining, case .close = session.drain() { return }
       if connection.buffered == 0 {
         try await write(connection)
+        if session.isClosed { return }
         connection.limitReading(to: max(.zero, session.deadline - context.clock.now))
         guard try await connection.fill(idle: session.isBetweenCommands) else { return }
       }
@@ -77,6 +120,7 @@ struct SMTPConversation {
     }
     if case .accept(let mail) = action {
       try await write(connection)
+      if session.isClosed { return false }
       action = session.accepted(await accept(mail), at: context.clock.now)
     }
     if case .startTLS = action { try await startTLS(connection) }
@@ -88,6 +132,7 @@ struct SMTPConversation {
   private mutating func startTLS(_ connection: Connection) async throws(NetworkError) {
     guard let certificate = context.certificate else { throw .closed }
     if !isImplicit { try await write(connection) }
+    if session.isClosed { throw .closed }
     do throws(NetworkError) {
       let tls = try await connection.startTLS(
         certificate.current, timeout: context.configuration.timeLimits.handshake)
@@ -100,18 +145,31 @@ struct SMTPConversation {
     }
   }
 
-  /// Sends the replies so far, all at once.
+  /// Sends the replies so far, all at once; late to a client that makes errors.
   private mutating func write(_ connection: Connection) async throws(NetworkError) {
     guard session.hasOutput else { return }
+    let delay = session.takeDelay()
+    if delay > .zero { try await wait(delay) }
     try await connection.write(session.takeOutput())
     try await connection.flush()
+  }
+
+  private mutating func wait(_ delay: Duration) async throws(NetworkError) {
+    guard context.admission.beginWaiting() else {
+      _ = session.turnAway()
+      return
+    }
+    defer { context.admission.endWaiting() }
+    context.metrics.add("mailflow_smtp_delays_total")
+    do { try await context.clock.sleep(for: delay) } catch { throw .cancelled }
   }
 
   private func say(_ reply: SMTPReply, _ connection: Connection) async {
     var bytes: [UInt8] = []
     reply.encode(into: &bytes)
     try? await connection.write(bytes)
-    await connection.finish()
+    // Not waited for: while they linger, those who are refused would take the places of others.
+    await connection.finish(timeout: .zero)
   }
 
   /// Counts `octets` of memory for this connection instead of what was counted before; false if there is not enough.

@@ -17,6 +17,7 @@ public final class SMTPGateway: Sendable {
   final class Context: Sendable {
     let configuration: SMTPSessionConfiguration
     let admission: SMTPAdmission
+    let proxies: [IPNetwork]
     let directory: any RecipientDirectory
     let acceptor: any MailAcceptor
     let clock: any PipelineClock
@@ -25,12 +26,14 @@ public final class SMTPGateway: Sendable {
     let certificate: CertificateFiles?
 
     init(
-      configuration: SMTPSessionConfiguration, admission: SMTPAdmission, directory: any RecipientDirectory,
+      configuration: SMTPSessionConfiguration, admission: SMTPAdmission, proxies: [IPNetwork],
+      directory: any RecipientDirectory,
       certificate: CertificateFiles?,
       acceptor: any MailAcceptor, clock: any PipelineClock, log: Log, metrics: Metrics
     ) {
       self.configuration = configuration
       self.admission = admission
+      self.proxies = proxies
       self.directory = directory
       self.acceptor = acceptor
       self.clock = clock
@@ -60,9 +63,8 @@ public final class SMTPGateway: Sendable {
     configuration.offersTLS = certificate != nil
     let context = Context(
       configuration: configuration,
-      admission: SMTPAdmission(
-        maximumPerAddress: options.maximumConnectionsPerAddress, maximumMemory: options.maximumMemory),
-      directory: directory, certificate: certificate, acceptor: acceptor, clock: clock, log: log, metrics: metrics)
+      admission: SMTPAdmission(options), proxies: options.proxies, directory: directory, certificate: certificate,
+      acceptor: acceptor, clock: clock, log: log, metrics: metrics)
     var refusal: [UInt8] = []
     SMTPReply.tooManyConnections.encode(into: &refusal)
     server = try Server(

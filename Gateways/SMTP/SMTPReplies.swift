@@ -48,8 +48,28 @@ extension SMTPReply {
 
   static let tooManyErrors = SMTPReply(421, "4.7.0", "Too many errors, closing connection")
   static let tooManyCommands = SMTPReply(421, "4.7.0", "Too many commands without mail, closing connection")
+  static let tooManyMessages = SMTPReply(421, "4.7.0", "Too many messages on one connection, open another")
+  static let messagesTooFast = SMTPReply(450, "4.7.1", "Too many messages from your address, try again later")
+  static let recipientsTooFast = SMTPReply(450, "4.7.1", "Too many recipients from your address, try again later")
+  static let connectionsTooFast = SMTPReply(421, "4.7.0", "Too many connections from your address, try again later")
+  static let noProxyHeader = SMTPReply(421, "4.7.0", "No PROXY header, closing connection")
   static let tooManyConnections = SMTPReply(421, "4.7.0", "Too many connections, try again later")
   static let notSMTP = SMTPReply(421, "4.7.0", "This is not SMTP, closing connection")
   static let timedOut = SMTPReply(421, "4.4.2", "Time-out, closing connection")
   static let shuttingDown = SMTPReply(421, "4.3.2", "Service is shutting down, try again later")
+
+  /// What a client is told when a stage rejects its mail: the stage's reason tells what kind of refusal it is (RFC 3463).
+  static func rejected(reason: String, _ text: String) -> SMTPReply {
+    let (code, status) =
+      switch reason.prefix(while: { $0 != "." }) {
+      case "size": (552, "5.3.4")
+      case "loop": (554, "5.4.6")
+      case "syntax", "header": (550, "5.6.0")
+      case "recipient": reason == "recipient.unknown" ? (550, "5.1.1") : (550, "5.7.1")
+      default: (550, "5.7.1")
+      }
+    // A line end in a stage's text is no line end of the reply.
+    let line = String(text.map { $0.isNewline ? " " : $0 }.prefix(400))
+    return SMTPReply(code, status, "\(line) (\(reason))")
+  }
 }

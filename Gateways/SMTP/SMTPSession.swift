@@ -54,6 +54,7 @@ public struct SMTPSession: Sendable {
 
   let configuration: SMTPSessionConfiguration
   let remoteAddress: String
+  let allowance: (any SMTPAllowance)?
   var phase = Phase.command
   var lines = SMTPLineReader()
   var client: (name: String, isExtended: Bool)?
@@ -63,6 +64,8 @@ public struct SMTPSession: Sendable {
   var chunks: SMTPChunkReader?
   var output: [UInt8] = []
   var errors = 0
+  var messages = 0
+  var delay = Duration.zero
   var idleCommands = 0
   var bareLineEndings = 0
   var isDraining = false
@@ -71,10 +74,14 @@ public struct SMTPSession: Sendable {
   /// When the client must have sent what it is waited for; `timedOut` is called then.
   public internal(set) var deadline: Timestamp
 
-  /// A session that greets its client.
-  public init(_ configuration: SMTPSessionConfiguration, remoteAddress: String, at now: Timestamp) {
+  /// A session that greets its client, who may do what `allowance` says; anything if it is nil.
+  public init(
+    _ configuration: SMTPSessionConfiguration, remoteAddress: String, allowance: (any SMTPAllowance)? = nil,
+    at now: Timestamp
+  ) {
     self.configuration = configuration
     self.remoteAddress = remoteAddress
+    self.allowance = allowance
     deadline = now + configuration.timeLimits.command
     SMTPReply(220, nil, "\(configuration.hostname) ESMTP Mailflow").encode(into: &output)
   }
@@ -85,11 +92,20 @@ public struct SMTPSession: Sendable {
     return output
   }
 
+  /// How long the output waits before it is written, since the client makes errors; zero afterwards.
+  public mutating func takeDelay() -> Duration {
+    defer { delay = .zero }
+    return delay
+  }
+
   /// Whether there is something to write.
   public var hasOutput: Bool { !output.isEmpty }
 
   /// Whether the client has been answered, so that the connection may end in order.
   public var isBetweenCommands: Bool { if case .command = phase { true } else { false } }
+
+  /// Whether nothing of what the client says counts any more.
+  public var isClosed: Bool { if case .closed = phase { true } else { false } }
 
   /// Octets of a message that are held in memory.
   public var heldBytes: Int {
@@ -186,6 +202,9 @@ public struct SMTPSession: Sendable {
     if case .closed = phase { return .close }
     return .read
   }
+
+  /// Sends a client away that would have to wait for its answer, together with too many others.
+  public mutating func turnAway() -> Action { close(.tooManyErrors) }
 
   /// Ends a session whatever it is doing: the service cannot wait any longer.
   public mutating func stop() -> Action { close(.shuttingDown) }

@@ -39,7 +39,9 @@ extension SMTPSession {
       client = (name, false)
       endTransaction()
       return next(reply(SMTPReply(250, nil, configuration.hostname), at: now))
-    case .mail(let mail): return next(reply(begin(mail), at: now))
+    case .mail(let mail):
+      guard messages < configuration.maximumMessages else { return close(.tooManyMessages) }
+      return next(reply(begin(mail, at: now), at: now))
     case .rcpt: return nil
     case .data: return data(at: now)
     case .bdat(let octets, let isLast): return chunk(octets, isLast, at: now)
@@ -59,13 +61,15 @@ extension SMTPSession {
     }
   }
 
-  private mutating func begin(_ mail: SMTPCommand.Mail) -> SMTPReply {
+  private mutating func begin(_ mail: SMTPCommand.Mail, at now: Timestamp) -> SMTPReply {
     guard client != nil else { return .helloFirst }
     guard tls != nil || !configuration.requiresTLS else { return .needsTLS }
     guard transaction == nil else { return .nestedMail }
     if let size = mail.size, size > configuration.maximumMessageSize {
       return .messageTooLarge(configuration.maximumMessageSize)
     }
+    guard allowance?.takeMessage(at: now) ?? true else { return .messagesTooFast }
+    messages += 1
     transaction = Transaction(reversePath: mail.reversePath, body: mail.body, isInternational: mail.isInternational)
     return .senderOk
   }
@@ -78,6 +82,7 @@ extension SMTPSession {
     guard transaction.recipients.count < configuration.maximumRecipients else {
       return next(reply(.tooManyRecipients, at: now))
     }
+    guard allowance?.takeRecipient(at: now) ?? true else { return next(reply(.recipientsTooFast, at: now)) }
     let address: EmailAddress
     switch named {
     case .address(let named):
@@ -181,6 +186,10 @@ extension SMTPSession {
     if reply.code >= 500 {
       errors += 1
       if errors >= configuration.maximumErrors { return close(.tooManyErrors) }
+      if let tarpit = configuration.tarpit {
+        delay = min(tarpit.longest, delay + tarpit.delay(errors))
+        deadline = deadline + delay
+      }
     }
     return isDraining ? close(.shuttingDown) : .read
   }
@@ -210,7 +219,9 @@ extension SMTPSession {
 
   /// A browser that was made to talk to us: nothing of what it sends may be taken for a command.
   private static func isOtherProtocol(_ line: [UInt8]) -> Bool {
-    ["GET ", "POST ", "HEAD ", "PUT ", "OPTIONS ", "CONNECT ", "PRI ", "PATCH ", "DELETE ", "TRACE "].contains {
+    // PROXY: of a load balancer that nobody trusts; version 2 begins with a NUL in its third line.
+    ["PROXY ", "GET ", "POST ", "HEAD ", "PUT ", "OPTIONS ", "CONNECT ", "PRI ", "PATCH ", "DELETE ", "TRACE "].contains
+    {
       line.starts(with: $0.utf8)
     }
   }

@@ -23,11 +23,34 @@ public struct SMTPSessionConfiguration: Sendable, Hashable {
   public var maximumIdleCommands = 100
   /// Command lines with a bare CR or LF after which the connection is closed.
   public var maximumBareLineEndings = 3
+  /// Messages of one connection; at the next one it is closed.
+  public var maximumMessages = 20_000
+  /// How clients that make errors are slowed down; nil: not at all.
+  public var tarpit: Tarpit? = Tarpit()
   /// How long a client may take.
   public var timeLimits = TimeLimits()
 
   /// A server called `hostname`, with the usual limits.
   public init(hostname: String) { self.hostname = hostname }
+
+  /// How the answers to a client's errors wait, the longer the more there were: twice as long at each.
+  public struct Tarpit: Sendable, Hashable {
+    /// Errors (5xx replies) that are answered at once.
+    public var free = 4
+    /// How long the answer to the next one waits.
+    public var first = Duration.milliseconds(500)
+    /// The longest wait; below what clients allow for an answer (RFC 5321 section 4.5.3.2: minutes).
+    public var longest = Duration.seconds(10)
+
+    /// Half a second to ten behind the fourth error.
+    public init() {}
+
+    /// What the answer to error number `count` waits.
+    func delay(_ count: Int) -> Duration {
+      guard count > free else { return .zero }
+      return min(longest, first * (1 << min(20, count - free - 1)))
+    }
+  }
 
   /// How long a client may take (RFC 5321 section 4.5.3.2 has the minima).
   public struct TimeLimits: Sendable, Hashable {
@@ -39,6 +62,8 @@ public struct SMTPSessionConfiguration: Sendable, Hashable {
     public var dataBlock = Duration.seconds(180)
     /// For a whole message.
     public var message = Duration.seconds(3600)
+    /// For what a load balancer says in front of all.
+    public var proxyHeader = Duration.seconds(5)
     /// For a TLS handshake.
     public var handshake = Duration.seconds(30)
 

@@ -15,10 +15,13 @@ struct Conversation {
   /// How often the output was written.
   var writes = 0
 
-  init(remoteAddress: String = "192.0.2.1", _ change: (inout SMTPSessionConfiguration) -> Void = { _ in }) {
+  init(
+    remoteAddress: String = "192.0.2.1", allowance: (any SMTPAllowance)? = nil,
+    _ change: (inout SMTPSessionConfiguration) -> Void = { _ in }
+  ) {
     var configuration = SMTPSessionConfiguration(hostname: "mx.example.com")
     change(&configuration)
-    session = SMTPSession(configuration, remoteAddress: remoteAddress, at: now)
+    session = SMTPSession(configuration, remoteAddress: remoteAddress, allowance: allowance, at: now)
     flush()
   }
 

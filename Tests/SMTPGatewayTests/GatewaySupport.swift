@@ -95,6 +95,7 @@ struct GatewayFixture: Sendable {
 /// Runs a test against a gateway that it has to itself.
 func withGateway(
   _ change: (inout SMTPGatewayOptions) -> Void = { _ in }, certificate: CertificateFiles? = nil,
+  clock: any PipelineClock = SystemClock.shared,
   _ body: @Sendable (GatewayFixture) async throws -> Void
 ) async throws {
   let loop = try EventLoop()
@@ -106,7 +107,7 @@ func withGateway(
   let metrics = Metrics()
   let gateway = try SMTPGateway(
     options, hostname: "mx.example.com", postmasterDomain: "example.com", loops: [loop], directory: FakeDirectory(),
-    acceptor: acceptor, certificate: certificate, clock: SystemClock.shared,
+    acceptor: acceptor, certificate: certificate, clock: clock,
     log: Log(clock: SystemClock.shared) { _ in }, metrics: metrics)
   try await gateway.start()
   let fixture = GatewayFixture(gateway: gateway, acceptor: acceptor, loop: loop, metrics: metrics)

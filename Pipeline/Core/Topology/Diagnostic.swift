@@ -50,10 +50,15 @@ public struct Vocabulary: Sendable {
     public let schema: OptionSchema
     /// Whether it reads or writes the data folder: only one machine has that.
     public let needsDataFolder: Bool
+    /// What is wrong with options that the schema takes, in words; nil: nothing.
+    public let mistake: @Sendable (OptionValues) -> String?
 
     /// A kind of gateway.
-    public init(_ name: String, _ summary: String, isSource: Bool, schema: OptionSchema, needsDataFolder: Bool = false)
-    {
+    public init(
+      _ name: String, _ summary: String, isSource: Bool, schema: OptionSchema, needsDataFolder: Bool = false,
+      mistake: @escaping @Sendable (OptionValues) -> String? = { _ in nil }
+    ) {
+      self.mistake = mistake
       self.name = name
       self.summary = summary
       self.isSource = isSource

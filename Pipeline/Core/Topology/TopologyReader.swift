@@ -161,9 +161,13 @@ struct TopologyReader {
           OptionReader.didYouMean(entry.key, among: vocabulary.gateways.map(\.name)))
         continue
       }
-      gateways.append(
-        Topology.Gateway(
-          entry.key, options: options.read(entry.value, kind.schema, in: "gateway `\(entry.key)`")))
+      let before = options.complaints.count
+      let values = options.read(entry.value, kind.schema, in: "gateway `\(entry.key)`")
+      // What the schema cannot tell is asked of options that are right by themselves.
+      if options.complaints.count == before, let mistake = kind.mistake(values) {
+        options.complain(entry.keyMark, "gateway `\(entry.key)`: \(mistake)")
+      }
+      gateways.append(Topology.Gateway(entry.key, options: values))
     }
     return gateways
   }
