@@ -30,11 +30,7 @@ enum Gateways {
   ) throws -> SMTPGateway {
     let options = try SMTPGatewayOptions(gateway.options)
     let hostname = options.hostname ?? domainOfThisMachine()
-    guard
-      let intake = Intake(
-        source: gateway.name, topology: context.topology, broker: context.broker, clock: context.clock,
-        random: SystemRandom(), contentStore: context.contentStore)
-    else {
+    guard let intake = try context.intake(of: gateway.name) else {
       throw ServiceError(.config, "gateway smtp feeds no flow", hint: "write `from: smtp` in one of the flows")
     }
     let acceptor = PipelineAcceptor(intake, hostname: hostname, source: gateway.name, log: context.log)

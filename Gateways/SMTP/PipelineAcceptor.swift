@@ -29,11 +29,16 @@ public struct PipelineAcceptor: MailAcceptor {
     let envelope = envelope(mail)
     let content = Bytes(mail.content)
     do throws(BrokerError) {
-      try await intake.accept(
+      let reply = try await intake.offer(
         id: id, content: content, contentType: "message/rfc822", source: source, attributes: envelope.attributes,
         // Its timeline is found by the name that sender and recipient know, from the first moment on.
         annotations: [(MailAnnotations.messageID, HeaderSection(content).messageID)])
-      return .accepted(id: id.description)
+      switch reply {
+      case .accepted(let id): return .accepted(id: id.description)
+      case .refused(let stage, let reason, let text):
+        log.write(.info, "a stage rejects mail before it is accepted", ("stage", "\(stage)"), ("reason", reason))
+        return .refused(.rejected(reason: reason, text))
+      }
     } catch {
       log.write(
         .warning, "mail was not queued", ("id", id.description), ("kind", error.kind.rawValue),

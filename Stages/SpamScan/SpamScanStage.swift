@@ -46,7 +46,8 @@ public struct SpamScanStage: Stage {
   /// Adds the stage under the name `spam-scan`.
   public static func register(in registry: inout StageRegistry) {
     registry.register(
-      "spam-scan", "Scores messages by rules; spam is filed in Junk.", options: Options.self, outcomes: ["spam"]
+      "spam-scan", "Scores messages by rules; spam is filed in Junk.", options: Options.self, outcomes: ["spam"],
+      onlyJudges: true
     ) { options, setup in .one(try SpamScanStage(options, dataFolder: setup.dataFolder)) }
   }
 

@@ -58,7 +58,7 @@ public struct ValidateStage: Stage {
   /// Adds the stage under the name `validate`.
   public static func register(in registry: inout StageRegistry, directory: MailDirectory) {
     registry.register(
-      "validate", "Checks size, header syntax, loops and recipients.", options: Options.self,
+      "validate", "Checks size, header syntax, loops and recipients.", options: Options.self, onlyJudges: true,
       needsDataFolder: { $0.checksRecipients }
     ) { options, _ in .one(ValidateStage(options, directory: directory)) }
   }

@@ -57,7 +57,8 @@ public struct VirusScanStage: Stage {
   /// Adds the stage under the name `virus-scan`.
   public static func register(in registry: inout StageRegistry) {
     registry.register(
-      "virus-scan", "Looks for harmful files in attachments and archives.", options: Options.self
+      "virus-scan", "Looks for harmful files in attachments and archives.", options: Options.self,
+      onlyJudges: true
     ) { options, _ in .one(try VirusScanStage(options)) }
   }
 

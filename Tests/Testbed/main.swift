@@ -50,7 +50,9 @@ func addTo(_ registry: inout StageRegistry) {
   registry.register("pass", "Lets every message pass.", options: PassStage.Options.self, readsContent: false) {
     options, _ in .one(PassStage(options: options))
   }
-  registry.register("trouble", "Does what a message says.", options: NoOptions.self) { _, _ in .one(TroubleStage()) }
+  registry.register("trouble", "Does what a message says.", options: NoOptions.self, onlyJudges: true) { _, _ in
+    .one(TroubleStage())
+  }
 }
 addTo(&application.vocabulary.stages)
 application.stages = { topology, folder, contentStore in

@@ -67,6 +67,10 @@ public struct GatewayContext: Sendable {
   public let clock: any PipelineClock
   /// Where to log to.
   public let log: Log
+  /// The stages of the deployment, for what is tried before accepting.
+  let stages: @Sendable () throws -> StageRegistry
+  /// Notes what these have in hand.
+  let journal: InHandFile
 
   /// How the stages are doing, as the supervisor last heard: flow, stage, state, reason.
   public func stageStates() -> [(stage: StageName, state: String, reason: String)] {

@@ -34,7 +34,8 @@ struct ChildMain {
     if name == "gateways" {
       let context = GatewayContext(
         topology: topology, part: part, folder: folder, broker: broker, contentStore: contentStore, clock: clock,
-        log: log)
+        log: log, stages: { try application.stages(topology, folder, contentStore) },
+        journal: try InHandFile(creating: folder.inHand(name)))
       code = try await gateways(context)
     } else {
       code = try await worker(broker, contentStore, clock, log)

@@ -22,6 +22,8 @@ public struct DataFolder: Sendable {
   public func inHand(_ name: String) -> String { "\(path)/run/in-hand-\(name)" }
   /// Messages that were in hand when a worker died on its own: a line each, `GROUP ID CRASHES`.
   public var suspects: String { "\(path)/suspects" }
+  /// Consumer groups of stages that took the gateways down when they were tried before accepting: a line each.
+  var notBeforeAccept: String { "\(path)/run/not-before-accept" }
   private var lockFile: String { "\(path)/lock" }
 
   /// Creates what is missing.

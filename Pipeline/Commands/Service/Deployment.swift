@@ -77,6 +77,15 @@ public struct Deployment: Sendable {
     return result
   }
 
+  /// Where the gateway `name` of the service on the data folder listens, or did last; what the topology says if none ever
+  /// ran there. Nil if it has no such gateway.
+  public func address(of name: String) -> String? {
+    let start = "gateways.\(name).listen='"
+    let taken = (DataFolder.read(folder.arguments) ?? "").split(separator: "\n").last { $0.hasPrefix(start) }
+    if let taken { return String(taken.dropFirst(start.count).prefix { $0 != "'" }) }
+    return topology.gateways.first { $0.name == name }?.options.text("listen")
+  }
+
   /// An address that a gateway has taken, and the option that says where.
   struct ListeningAddress {
     let gateway: String

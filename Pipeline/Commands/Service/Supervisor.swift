@@ -58,6 +58,7 @@ struct Supervisor {
       throw ServiceError(.software, "no signals: \(error)")
     }
     defer { signals.close() }
+    unlink(folder.notBeforeAccept)
     for name in names { try start(name) }
     // Suspects may have been left by the run before: the child that tries them ends by itself when there are none.
     if names.contains(where: { $0.hasPrefix("worker") }) { try start("alone") }
@@ -154,7 +155,7 @@ struct Supervisor {
 
   /// Who is to blame for the end of a worker.
   private mutating func judge(_ child: ChildProcess, _ ending: ChildProcess.Ending) {
-    guard child.name != "gateways" else { return }
+    if child.name == "gateways" { return judgeGateways(child, ending) }
     var blamed: [InHandFile.Entry] = []
     if let overdue = child.overdue {
       blamed = overdue
@@ -174,6 +175,19 @@ struct Supervisor {
       log.write(.error, "cannot note suspects", ("error", error.description))
     }
     if children["alone"] == nil, child.name != "alone" { restartAt["alone"] = now }
+  }
+
+  /// Nothing that the gateways have in hand was accepted: its clients try again. So that they do not end the gateways
+  /// again and again, the stages that had messages in hand are left to the workers.
+  private func judgeGateways(_ child: ChildProcess, _ ending: ChildProcess.Ending) {
+    guard case .signal(let signal) = ending, signal != SIGKILL, signal != SIGTERM else { return }
+    let groups = Set(InHandFile.read(folder.inHand(child.name)).map(\.group))
+    guard !groups.isEmpty else { return }
+    let old = (DataFolder.read(folder.notBeforeAccept) ?? "").split(separator: "\n").map(String.init)
+    let text = groups.union(old).sorted().map { $0 + "\n" }.joined()
+    do { try DataFolder.write(text, to: folder.notBeforeAccept) } catch {
+      log.write(.error, "cannot note a stage that takes the gateways down", ("error", error.description))
+    }
   }
 
   private mutating func restartWhatIsDue() throws(ServiceError) {

@@ -7,15 +7,17 @@ public struct Intake: Sendable {
   private let clock: any PipelineClock
   private let random: any RandomSource
   private let contentStore: (any ContentStore)?
+  private let beforeAccept: BeforeAccept?
   private let inlineLimit: Int
 
   /// The intake of the flow that `source` feeds; nil if there is none.
   ///
-  /// - Parameter inlineLimit: content beyond this many bytes goes to the content store, and the record carries a
-  ///   reference.
+  /// - Parameters:
+  ///   - beforeAccept: what `offer` asks first; nil: nothing.
+  ///   - inlineLimit: content beyond this many bytes goes to the content store, and the record carries a reference.
   public init?(
     source: String, topology: Topology, broker: any Broker, clock: any PipelineClock, random: any RandomSource,
-    contentStore: (any ContentStore)?, inlineLimit: Int = 256 * 1024
+    contentStore: (any ContentStore)?, beforeAccept: BeforeAccept? = nil, inlineLimit: Int = 256 * 1024
   ) {
     guard let flow = topology.flows.first(where: { $0.sources.contains(source) }), let first = flow.stages.first else {
       return nil
@@ -27,6 +29,7 @@ public struct Intake: Sendable {
     self.clock = clock
     self.random = random
     self.contentStore = contentStore
+    self.beforeAccept = beforeAccept
     self.inlineLimit = inlineLimit
   }
 
@@ -50,6 +53,38 @@ public struct Intake: Sendable {
     message.note(HistoryEvent(at: clock.now, .accepted, detail: source))
     try await broker.produce([MessageCodec.encode(message, topic: firstTopic)])
     return id
+  }
+
+  /// What became of a message that was offered.
+  public enum Reply: Sendable, Hashable {
+    /// It is durable.
+    case accepted(MessageID)
+    /// A stage of the flow rejects it for good (`before-accept`): nothing was accepted.
+    case refused(stage: StageName, reason: String, message: String)
+  }
+
+  /// Makes a message durable unless a stage that the flow tries before accepting rejects it. For the errors see `accept`.
+  ///
+  /// Takes as long as these stages, but seconds at most; what they do not decide by then is accepted.
+  public func offer(
+    id: MessageID? = nil, content: Bytes, contentType: String, source: String,
+    attributes: [(name: String, value: String)], annotations: [(name: String, value: String?)] = []
+  ) async throws(BrokerError) -> Reply {
+    let id = id ?? newID()
+    if let beforeAccept {
+      var message = Message(
+        id: id, flow: flow.name, source: source, contentType: contentType, content: Content(content),
+        attributes: attributes, traceParent: TraceParent(random: random))
+      for (name, value) in annotations { message.annotate(name, value) }
+      if case .rejected(let stage, let reason, let text) = await beforeAccept.judge(message) {
+        return .refused(stage: stage, reason: reason, message: text)
+      }
+      if Task.isCancelled { throw BrokerError(.cancelled, "the task was cancelled") }
+    }
+    return .accepted(
+      try await accept(
+        id: id, content: content, contentType: contentType, source: source, attributes: attributes,
+        annotations: annotations))
   }
 
   private func carried(_ content: Bytes) async throws(BrokerError) -> Content {

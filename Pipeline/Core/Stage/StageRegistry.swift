@@ -16,6 +16,9 @@ public struct StageRegistry: Sendable {
     public let outcomes: [String]
     /// Whether it reads content; one that does not is spared the loading.
     public let readsContent: Bool
+    /// Whether it only judges: whatever becomes of a message that it has seen, nothing is left behind outside the
+    /// pipeline. Such stages may also be tried before a message is accepted (`before-accept`).
+    public let onlyJudges: Bool
     /// Its options, for parsing, checking, help and JSON Schema.
     public let options: OptionSchema
     /// Whether it reads or writes the data folder, which only one machine has; `options` were checked against the schema.
@@ -33,13 +36,14 @@ public struct StageRegistry: Sendable {
   /// Adds a stage; a later one of the same name replaces an earlier one.
   public mutating func register<Options: StageOptions>(
     _ name: String, _ summary: String, options: Options.Type, outcomes: [String] = [], readsContent: Bool = true,
-    needsDataFolder: @escaping @Sendable (Options) -> Bool = { _ in false },
+    onlyJudges: Bool = false, needsDataFolder: @escaping @Sendable (Options) -> Bool = { _ in false },
     make: @escaping @Sendable (Options, StageSetup) throws -> AnyStage
   ) {
     entries.removeAll { $0.name == name }
     entries.append(
       Entry(
-        name: name, summary: summary, outcomes: outcomes, readsContent: readsContent, options: Options.schema,
+        name: name, summary: summary, outcomes: outcomes, readsContent: readsContent, onlyJudges: onlyJudges,
+        options: Options.schema,
         needsDataFolder: { (try? Options($0)).map(needsDataFolder) ?? false },
         make: { values, setup in try make(Options(values), setup) }))
   }

@@ -101,13 +101,16 @@ struct NodesReader {
 extension Topology {
   /// The gateways and stages of `node` that need the data folder, in words.
   public func partsThatNeedTheFolder(of node: Topology.Node, _ vocabulary: Vocabulary) -> [String] {
+    func needsTheFolder(_ settings: StageSettings) -> Bool {
+      vocabulary.stages[settings.use]?.needsDataFolder(settings.options) == true
+    }
     let gateways = node.gateways.filter { name in
-      vocabulary.gateways.first { $0.name == name }?.needsDataFolder == true
+      // A gateway also runs what its flow tries before accepting.
+      let flow = flows.first { $0.sources.contains(name) }
+      return vocabulary.gateways.first { $0.name == name }?.needsDataFolder == true
+        || flow?.beforeAccept.contains { flow?[$0].map(needsTheFolder) ?? false } == true
     }
-    let stages = node.stages.filter { name in
-      guard let settings = self[flow: name.flow]?[name.stage] else { return false }
-      return vocabulary.stages[settings.use]?.needsDataFolder(settings.options) == true
-    }
+    let stages = node.stages.filter { self[flow: $0.flow]?[$0.stage].map(needsTheFolder) ?? false }
     return gateways.map { "gateway `\($0)`" } + stages.map { "stage `\($0)`" }
   }
 }

@@ -20,6 +20,7 @@ struct TopologyRules {
     checkCycles()
     for flow in topology.flows {
       for stage in flow.stages { check(stage, in: flow) }
+      checkBeforeAccept(flow)
     }
   }
 
@@ -75,6 +76,34 @@ struct TopologyRules {
       if reached.contains(flow.name) {
         complaints.append(
           (root["flows"]?[flow.name]?.mark ?? root.mark, "flow `\(flow.name)` leads back into itself", nil))
+      }
+    }
+  }
+
+  /// What is tried before accepting leaves nothing behind, and finds what it needs.
+  private mutating func checkBeforeAccept(_ flow: Topology.Flow) {
+    guard let node = root["flows"]?[flow.name]?["before-accept"], !flow.beforeAccept.isEmpty else { return }
+    if flow.sources.isEmpty {
+      complaints.append((node.mark, "`before-accept` of flow `\(flow.name)`, which has no client that waits", nil))
+    }
+    var seen: Set<String> = []
+    for (index, name) in flow.beforeAccept.enumerated() {
+      guard let stage = flow[name], let entry = vocabulary.stages[stage.use] else { continue }
+      let position = node.items?[index].mark ?? node.mark
+      if !seen.insert(name).inserted {
+        complaints.append((position, "`before-accept` names `\(name)` twice", nil))
+      }
+      if !entry.onlyJudges {
+        let names = flow.stages.filter { vocabulary.stages[$0.use]?.onlyJudges == true }.map { "`\($0.name)`" }
+        complaints.append(
+          (
+            position, "stage `\(name)` cannot be tried before accepting: it does more than judge",
+            names.isEmpty ? nil : "of flow `\(flow.name)`, \(names.joined(separator: ", ")) can"
+          ))
+      }
+      for need in stage.needs where !flow.beforeAccept.contains(need) {
+        complaints.append(
+          (position, "stage `\(name)` needs `\(need)`, which `before-accept` does not name", "name both"))
       }
     }
   }
