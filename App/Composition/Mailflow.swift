@@ -39,7 +39,7 @@ public enum Mailflow {
       }
     },
     makeGateways: Gateways.make,
-    commands: { [UserCommands.command($0)] })
+    commands: { [SendCommand.command($0), UserCommands.command($0)] })
 
   /// What `topology.yaml` may say.
   private static var vocabulary: Vocabulary {
@@ -50,7 +50,7 @@ public enum Mailflow {
       gateways: [
         .init(
           "smtp", "Takes mail from other servers by SMTP.", isSource: true, schema: SMTPGatewayOptions.schema,
-          needsDataFolder: true),
+          needsDataFolder: true, mistake: { SMTPGatewayOptions.mistake(in: $0) }),
         .init(
           "web", "REST for people with a mailbox; health.", isSource: false, schema: WebGatewayOptions.schema,
           needsDataFolder: true),
