@@ -27,10 +27,11 @@ simulate: ## 100,000 simulated runs, release build (SEEDS=n FIRST=n)
 	swift build -c release --product simulate
 	$$(swift build -c release --show-bin-path)/simulate $(or $(FIRST),1) $(or $(SEEDS),100000)
 
-torture: ## Kills every process in turn under load, at least 60 times (KILLS=n)
+torture: ## Kills every process in turn under load, at least 60 times (KILLS=n); hostile SMTP clients, the long forms
 	@Scripts/setup test
 	swift build -c release --product mailflow
 	MAILFLOW_BINARY=$$(swift build -c release --show-bin-path)/mailflow KILLS=$(or $(KILLS),60) python3 -W ignore -m unittest discover -v -s Tests/Scenarios -p test_crash.py
+	MAILFLOW_BINARY=$$(swift build -c release --show-bin-path)/mailflow TORTURE=1 python3 -W ignore -m unittest discover -v -s Tests/Scenarios -p test_hostile_smtp.py
 
 torture-kafka: ## Brokers, workers and feeder bounced on Kafka (SEED=n MESSAGES=n RATE=n STORM=seconds)
 	@Scripts/setup test

@@ -104,6 +104,7 @@ let fuzzing: [Target] = [
   .target(
     name: "FuzzKit", path: "Tests/Fuzz/Kit", swiftSettings: settings + (isFuzzing ? [.define("FUZZING")] : [])),
   fuzz("HTTP", ["Network"]),
+  fuzz("SMTP", ["Mail", "Network", "Pipeline", "SMTPGateway"]),
   fuzz("WebSocket", ["Network"]),
   module("MIMEChecks", "Tests/MIMEChecks", ["Mail", "Pipeline"]),
 ]
@@ -147,7 +148,7 @@ let testing: [Target] = [
   tests("SMTPGatewayTests", ["SMTPGateway", "Mail", "Network", "OpenSSL", "Pipeline", "PipelineTesting"]),
   tests("WebGatewayTests", ["WebGateway", "Mail", "Network", "Pipeline"]),
   tests("LogPipelineTests", ["Pipeline", "PipelineTesting", "EmbeddedBroker"]),
-  tests("FuzzTests", ["FuzzKit", "HTTPFuzz", "WebSocketFuzz"]),
+  tests("FuzzTests", ["FuzzKit", "HTTPFuzz", "SMTPFuzz", "WebSocketFuzz"]),
 ]
 
 let package = Package(

@@ -1,13 +1,14 @@
 import Foundation
 import FuzzKit
 import HTTPFuzz
+import SMTPFuzz
 import Testing
 import WebSocketFuzz
 
 /// What the fuzzer has found or begins with, tried without it: each file of a target's corpus is a test.
 @Suite struct CorpusTests {
   private static let targets: [(name: String, rule: FuzzRule)] = [
-    ("HTTP", HTTPFuzz.brokenRule), ("WebSocket", WebSocketFuzz.brokenRule),
+    ("HTTP", HTTPFuzz.brokenRule), ("SMTP", SMTPFuzz.brokenRule), ("WebSocket", WebSocketFuzz.brokenRule),
   ]
 
   @Test(arguments: targets.indices) func corpus(_ index: Int) throws {
