@@ -16,14 +16,20 @@ public final class MortalBroker: Broker {
 
   private let inner: any Broker
   private let defect: Defect
+  private let beforeDelivery: (@Sendable ([Record]) async -> Void)?
   private let onDelivery: (@Sendable (Record) -> Void)?
   private let alive = Mutex(true)
   private let consumers = Mutex<[MortalConsumer]>([])
 
-  /// A living view on `broker`. `onDelivery` sees each record that a consumer is handed.
-  public init(_ broker: any Broker, defect: Defect = .none, onDelivery: (@Sendable (Record) -> Void)? = nil) {
+  /// A living view on `broker`. `beforeDelivery` holds up what a consumer is about to be handed, as a network does;
+  /// `onDelivery` sees each record then.
+  public init(
+    _ broker: any Broker, defect: Defect = .none, beforeDelivery: (@Sendable ([Record]) async -> Void)? = nil,
+    onDelivery: (@Sendable (Record) -> Void)? = nil
+  ) {
     inner = broker
     self.defect = defect
+    self.beforeDelivery = beforeDelivery
     self.onDelivery = onDelivery
   }
 
@@ -78,7 +84,7 @@ public final class MortalBroker: Broker {
   /// See `Broker`.
   public func join(_ membership: Membership) async throws(BrokerError) -> any Consumer {
     let consumer = try await living { () async throws(BrokerError) in try await inner.join(membership) }
-    let mortal = MortalConsumer(consumer, self, defect, onDelivery)
+    let mortal = MortalConsumer(consumer, self, defect, beforeDelivery, onDelivery)
     consumers.withLock { $0.append(mortal) }
     return mortal
   }
@@ -113,13 +119,15 @@ final class MortalConsumer: Consumer {
   private let inner: any Consumer
   private let broker: MortalBroker
   private let defect: MortalBroker.Defect
+  private let beforeDelivery: (@Sendable ([Record]) async -> Void)?
   private let onDelivery: (@Sendable (Record) -> Void)?
   let died = Signal()
 
   init(
     _ inner: any Consumer, _ broker: MortalBroker, _ defect: MortalBroker.Defect,
-    _ onDelivery: (@Sendable (Record) -> Void)?
+    _ beforeDelivery: (@Sendable ([Record]) async -> Void)?, _ onDelivery: (@Sendable (Record) -> Void)?
   ) {
+    self.beforeDelivery = beforeDelivery
     self.onDelivery = onDelivery
     self.inner = inner
     self.broker = broker
@@ -127,7 +135,7 @@ final class MortalConsumer: Consumer {
   }
 
   func next(limit: Int) async throws(BrokerError) -> ConsumerEvent {
-    let event = try await broker.living { () async throws(BrokerError) in
+    let event = try await broker.living { () async throws(BrokerError) -> ConsumerEvent in
       do {
         return try await withThrowingTaskGroup(of: ConsumerEvent?.self) { group in
           group.addTask { try await self.inner.next(limit: limit) }
@@ -147,7 +155,10 @@ final class MortalConsumer: Consumer {
         throw BrokerError(.cancelled, "cancelled")
       }
     }
-    if let onDelivery, case .records(let records) = event { records.forEach(onDelivery) }
+    if case .records(let records) = event {
+      await beforeDelivery?(records)
+      if let onDelivery { records.forEach(onDelivery) }
+    }
     return event
   }
 

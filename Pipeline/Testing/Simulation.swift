@@ -192,7 +192,13 @@ private final class World: Sendable {
   private func processes(_ broker: any Broker) async {
     while !isOver {
       guard let connection = try? configuration.connect(broker) else { return }
-      let process = MortalBroker(connection, defect: configuration.defect) { self.delivered($0) }
+      let process = MortalBroker(
+        connection, defect: configuration.defect,
+        beforeDelivery: { _ in
+          // Most at once; some late, as from a broker on the network.
+          guard self.random.next() % 8 == 0 else { return }
+          try? await self.clock.sleep(for: .milliseconds(Int64(self.random.next() % 200)))
+        }, onDelivery: { self.delivered($0) })
       let topology = state.withLock { state in
         state.process = process
         state.connections.append(connection)

@@ -163,6 +163,42 @@ import Testing
     }
   }
 
+  private struct Slow: Stage {
+    func process(_ message: Message, _ context: StageContext) async throws -> Outcome {
+      try await context.clock.sleep(for: .seconds(2))
+      return .forward(message)
+    }
+  }
+
+  /// On a broker on the network the slow lane's record may come long after it was written.
+  @Test func slowWorkThatEndsBeforeItsRecordIsBackIsSettledWhenItIs() throws {
+    try run { inner in
+      let broker = MortalBroker(
+        inner,
+        beforeDelivery: { records in
+          guard records.contains(where: { $0.topicPartition.topic.hasSuffix(".slow") }) else { return }
+          try? await clock.sleep(for: .seconds(5))
+        })
+      var registry = StageRegistry()
+      registry.register("one", "Takes two seconds.", options: NoOptions.self) { _, _ in .one(Slow()) }
+      var settings = Topology.StageSettings("a", use: "one")
+      settings.slowAfter = .seconds(1)
+      let topology = Topology(name: "t", flows: [Topology.Flow("f", from: ["g"], stages: [settings])])
+      try await send(topology, broker)
+      let environment = StageRunner.Environment(
+        broker: broker, clock: clock, log: Log(clock: clock, minimum: .error) { _ in }, instance: "worker")
+      let service = try await PipelineService(
+        topology, stages: registry, dataFolder: "", random: SeededRandom(seed: 1), environment: environment)
+      await withTaskGroup(of: Void.self) { group in
+        group.addTask { await service.run() }
+        try? await clock.sleep(for: .seconds(20))
+        #expect((try? await records(.slow, topology, inner)) == 0)
+        #expect((try? await records(.ready, topology, inner)) == 0)
+        service.drain()
+      }
+    }
+  }
+
   @Test func aServiceWithoutStagesWaitsForItsEnd() throws {
     try run { broker in try await serve(Topology(name: "t", flows: []), broker) { true } }
   }

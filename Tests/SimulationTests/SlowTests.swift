@@ -95,9 +95,11 @@ private final class SlowWorld: Sendable {
   /// One process is killed after a minute; the next one runs to the end.
   private func process(_ broker: EmbeddedBroker) async throws {
     for life in [Duration.seconds(60), .seconds(160)] {
-      let process = MortalBroker(try broker.sibling()) { record in
-        self.state.withLock { $0.delivered[record.topicPartition] = record.offset + 1 }
-      }
+      let process = MortalBroker(
+        try broker.sibling(),
+        onDelivery: { record in
+          self.state.withLock { $0.delivered[record.topicPartition] = record.offset + 1 }
+        })
       let service = try await self.service(process)
       try await withThrowingTaskGroup(of: Void.self) { group in
         group.addTask { await service.run() }

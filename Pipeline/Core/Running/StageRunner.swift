@@ -239,13 +239,14 @@ public final class StageRunner: Sendable {
         .error, "a record of a newer version stops its partition; start a newer build",
         ("partition", "\(record.topicPartition)"), ("offset", "\(record.offset)"), ("version", "\(version)"))
     }
-    let (changes, isWatchedTooLate) = state.withLock { state in
+    let (changes, isAnyDone, isWatchedTooLate) = state.withLock { state in
       state.machine.add(received.items, at: now)
-      return (state.machine.pauseChanges(), state.isWatchedTooLate)
+      // What needs no work, and what the slow lane brings back of work that has ended meanwhile.
+      return (state.machine.pauseChanges(), received.items.contains(where: \.item.isDone), state.isWatchedTooLate)
     }
     try? await consumer.pause(changes.pause + received.newer.map(\.record.topicPartition))
     try? await consumer.resume(changes.resume)
-    if received.items.contains(where: { $0.done != nil }) { somethingIsDone.raise() }
+    if isAnyDone { somethingIsDone.raise() }
     pullersWanted.raise()
     if isWatchedTooLate { timeMatters.raise() }
   }
