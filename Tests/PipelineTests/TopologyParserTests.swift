@@ -20,6 +20,10 @@ import Testing
     }
     stages.register("virus-scan", "A stage.", options: NoOptions.self, outcomes: ["infected"]) { _, _ in .one(Nothing())
     }
+    stages.register("judge", "A stage.", options: NoOptions.self, onlyJudges: true) { _, _ in .one(Nothing()) }
+    stages.register(
+      "local", "A stage.", options: NoOptions.self, onlyJudges: true, needsDataFolder: { _ in true }
+    ) { _, _ in .one(Nothing()) }
     return Vocabulary(
       stages: stages,
       gateways: [
@@ -27,7 +31,8 @@ import Testing
           "smtp", "In.", isSource: true,
           schema: OptionSchema([
             Option("listen", .address, default: .text("127.0.0.1:25"), "Where")
-          ]), needsDataFolder: true),
+          ]), needsDataFolder: true, mistake: { $0.text("listen") == "127.0.0.1:1" ? "not there" : nil }),
+        .init("queue", "In.", isSource: true, schema: OptionSchema([])),
         .init("web", "Out.", isSource: false, schema: OptionSchema([]), needsDataFolder: true),
       ],
       sections: OptionSchema([Option("domains", .list, default: .list([]), "Ours")]))
@@ -62,6 +67,52 @@ import Testing
     stages:
       store: {needs: [validate], timeout: 2m, max-size: 64KiB, concurrency: 8, order: key}
     """
+
+  @Test func whatIsTriedBeforeAccepting() throws {
+    func flow(_ beforeAccept: String, needs: String = "[]", from: String = "from: smtp") -> String {
+      """
+      version: 1
+      gateways: {smtp: {}}
+      flows:
+        inbound: {\(from), stages: [judge, local, store], before-accept: \(beforeAccept)}
+      stages: {local: {needs: \(needs)}}
+      """
+    }
+    let topology = try parse(flow("[local, judge]", needs: "[judge]"))
+    #expect(topology.flows[0].beforeAccept == ["local", "judge"])
+    for (text, message) in [
+      (flow("[store]"), "stage `store` cannot be tried before accepting: it does more than judge"),
+      (flow("[judge, judge]"), "`before-accept` names `judge` twice"),
+      (flow("[jugde]"), "`before-accept` names `jugde`, which is not in flow `inbound`"),
+      (flow("[local]", needs: "[judge]"), "stage `local` needs `judge`, which `before-accept` does not name"),
+      (flow("[judge]", from: "from: []"), "`before-accept` of flow `inbound`, which has no client that waits"),
+    ] {
+      let found = mistakes(text)
+      #expect(found.contains { $0.contains(message) }, "\(found)")
+    }
+  }
+
+  /// A gateway that tries a stage before accepting needs what the stage needs.
+  @Test func aGatewayRunsWhereItsStagesCan() throws {
+    let text = """
+      version: 1
+      broker: kafka://k:9092
+      content: {s3: "http://s3/bucket", access-key: a, secret-key: b}
+      gateways: {queue: {}}
+      flows: {f: {from: queue, stages: [local, judge], before-accept: [JUDGE]}}
+      nodes: {one: {stages: [local]}, other: {gateways: all, stages: [judge]}}
+      """
+    #expect(mistakes(text.replacing("JUDGE", with: "judge")) == [])
+    let found = mistakes(text.replacing("JUDGE", with: "local"))
+    #expect(found.count == 1 && found[0].contains("node `other` runs gateway `queue`, which need the data folder"))
+  }
+
+  @Test func gatewaysAreAskedAboutTheirOptions() {
+    #expect(
+      mistakes(good, [("gateways.smtp.listen", "127.0.0.1:1")]).map { $0.hasSuffix("gateway `smtp`: not there") } == [
+        true
+      ])
+  }
 
   @Test func readsWhatIsThereAndFillsInTheRest() throws {
     let topology = try parse(good)
