@@ -1,5 +1,5 @@
 # Mailflow. `make run` and `make test` do all the set-up that they need.
-.PHONY: help run build test check format simulate torture torture-kafka fuzz bench clean
+.PHONY: help run build test check format simulate torture torture-kafka fuzz bench bench-kafka clean
 
 help: ## Says what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 22
@@ -47,6 +47,12 @@ bench: ## Measures it beside its peers (ONLY=chain, QUICK=1)
 	swift build -c release --product mailflow
 	swift build -c release --product bench
 	@Benchmarks/run $(if $(QUICK),--quick) $(ONLY)
+
+bench-kafka: ## Measures it on a Kafka broker beside C and the embedded one (ONLY=kafka-hop, QUICK=1)
+	@Scripts/setup bench-kafka
+	swift build -c release --product mailflow
+	swift build -c release --product bench
+	@Benchmarks/run --kafka $(if $(QUICK),--quick) $(ONLY)
 
 clean: ## Removes what was built
 	swift package clean

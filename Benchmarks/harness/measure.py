@@ -18,6 +18,8 @@ def say(line):
 class Setting:
     """One measurement's surroundings: how long it may take, a folder, programs, what has to be ended."""
 
+    common = None
+
     def __init__(self, quick):
         self.quick = quick
         self.rounds = 2 if quick else 5
@@ -40,6 +42,20 @@ class Setting:
         os.mkdir(path)
         return path
 
+    def shared(self, name):
+        """A folder that the measurements after this one use too; `remove_shared` removes it."""
+        if not Setting.common:
+            Setting.common = tempfile.mkdtemp(prefix="mailflow-bench-", dir=os.environ.get("BENCH_FOLDER"))
+        path = os.path.join(Setting.common, name)
+        os.makedirs(path, exist_ok=True)
+        return path
+
+    @staticmethod
+    def remove_shared():
+        if Setting.common:
+            shutil.rmtree(Setting.common, ignore_errors=True)
+            Setting.common = None
+
     def swift(self, name):
         """A product that was built for release."""
         shown = subprocess.run(
@@ -49,11 +65,12 @@ class Setting:
             raise FileNotFoundError(f"{path}: build it first, swift build -c release --product {name}")
         return path
 
-    def c(self, name):
-        """A peer in C, compiled now."""
-        path = os.path.join(self.folder, name)
+    def c(self, name, *libraries):
+        """A peer in C, compiled now; on SQLite unless told otherwise."""
+        path = os.path.join(self.folder, name + "-peer")
         source = os.path.join(ROOT, "Benchmarks", "C", name + ".c")
-        subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", path, source, "-lsqlite3"], check=True)
+        subprocess.run(
+            ["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", path, source, *(libraries or ["-lsqlite3"])], check=True)
         return path
 
 
