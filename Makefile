@@ -1,5 +1,5 @@
 # Mailflow. `make run` and `make test` do all the set-up that they need.
-.PHONY: help run build test check format simulate torture torture-kafka fuzz bench bench-kafka clean
+.PHONY: help run build test check format simulate torture corpus torture-kafka fuzz bench bench-kafka clean
 
 help: ## Says what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 22
@@ -32,6 +32,12 @@ torture: ## Kills every process in turn under load, at least 60 times (KILLS=n);
 	swift build -c release --product mailflow
 	MAILFLOW_BINARY=$$(swift build -c release --show-bin-path)/mailflow KILLS=$(or $(KILLS),60) python3 -W ignore -m unittest discover -v -s Tests/Scenarios -p test_crash.py
 	MAILFLOW_BINARY=$$(swift build -c release --show-bin-path)/mailflow TORTURE=1 python3 -W ignore -m unittest discover -v -s Tests/Scenarios -p test_hostile_smtp.py
+
+corpus: ## All of ../shared/corpus through the service: stored byte for byte, found, read as Python reads it
+	@Scripts/setup test
+	swift build -c release --product mailflow
+	swift build -c release --product mime-probe
+	MAILFLOW_BINARY=$$(swift build -c release --show-bin-path)/mailflow CORPUS_LIMIT=100000 python3 -W ignore -m unittest discover -v -s Tests/Scenarios -k corpus
 
 torture-kafka: ## Brokers, workers and feeder bounced on Kafka (SEED=n MESSAGES=n RATE=n STORM=seconds)
 	@Scripts/setup test

@@ -104,9 +104,9 @@ let fuzzing: [Target] = [
   .target(
     name: "FuzzKit", path: "Tests/Fuzz/Kit", swiftSettings: settings + (isFuzzing ? [.define("FUZZING")] : [])),
   fuzz("HTTP", ["Network"]),
+  fuzz("MIME", ["Mail", "Pipeline"]),
   fuzz("SMTP", ["Mail", "Network", "Pipeline", "SMTPGateway"]),
   fuzz("WebSocket", ["Network"]),
-  module("MIMEChecks", "Tests/MIMEChecks", ["Mail", "Pipeline"]),
 ]
 
 let testing: [Target] = [
@@ -136,9 +136,9 @@ let testing: [Target] = [
   tests("SimulationTests", ["Pipeline", "PipelineTesting", "EmbeddedBroker"]),
   tests("PipelineCommandsTests", ["PipelineCommands", "Pipeline"]),
   .executableTarget(
-    name: "mime-probe", dependencies: ["MIMEChecks", "Mail", "OpenSSL", "Pipeline"], path: "Tests/MIMEProbe",
+    name: "mime-probe", dependencies: ["MIMEFuzz", "Mail", "OpenSSL", "Pipeline"], path: "Tests/MIMEProbe",
     swiftSettings: settings),
-  tests("MailTests", ["Mail", "MIMEChecks", "ContentConformance", "Pipeline", "SQLite"]),
+  tests("MailTests", ["Mail", "MIMEFuzz", "ContentConformance", "Pipeline", "SQLite"]),
   tests(
     "StageTests",
     [
@@ -148,7 +148,7 @@ let testing: [Target] = [
   tests("SMTPGatewayTests", ["SMTPGateway", "Mail", "Network", "OpenSSL", "Pipeline", "PipelineTesting"]),
   tests("WebGatewayTests", ["WebGateway", "Mail", "Network", "Pipeline"]),
   tests("LogPipelineTests", ["Pipeline", "PipelineTesting", "EmbeddedBroker"]),
-  tests("FuzzTests", ["FuzzKit", "HTTPFuzz", "SMTPFuzz", "WebSocketFuzz"]),
+  tests("FuzzTests", ["FuzzKit", "HTTPFuzz", "MIMEFuzz", "SMTPFuzz", "WebSocketFuzz"]),
 ]
 
 let package = Package(

@@ -39,7 +39,7 @@ enum MIME {
     return found
   }
 
-  private static func load(_ folder: String) throws -> [Bytes] {
+  static func load(_ folder: String) throws -> [Bytes] {
     guard let listing = opendir(folder) else { throw Failure() }
     defer { closedir(listing) }
     var names: [String] = []

@@ -13,6 +13,8 @@ func usage() -> Never {
            bench fill FOLDER RECORDS               leaves RECORDS of 300 bytes waiting
            bench grow FOLDER RECORDS               appends and hops RECORDS beside those that wait
            bench mime FOLDER ROUNDS read|decode|summary   every message in FOLDER
+           bench documents FOLDER FILE             what is found of every message in FOLDER, for:
+           bench search FOLDER FILE ROUNDS         documents into the search index
            bench slow FOLDER SECONDS SLOW-PERCENT  latency of ordinary messages at 100 a second
            bench kafka WORDS                       on a Kafka cluster, see Kafka.swift
     """)
@@ -33,6 +35,8 @@ case "chain": try await Chain.run(folder, messages: number(2))
 case "fill": try await Growth.fill(folder, records: number(2))
 case "grow": try await Growth.run(folder, records: number(2))
 case "mime": try MIME.run(folder, rounds: number(2), words.dropFirst(3).first ?? "")
+case "documents": try Search.write(folder, to: words[2])
+case "search": try await Search.run(folder, documents: words[2], rounds: number(3))
 case "slow": try await Slow.run(folder, seconds: number(2), slowPercent: number(3))
 case "kafka": try await Kafka.run(Array(words.dropFirst()))
 default: usage()

@@ -5,7 +5,8 @@ public import Pipeline
 /// Scores messages by rules that people can read and change. What reaches `threshold` is marked, and `store` files it in
 /// Junk; the topology may lead the outcome `spam` elsewhere.
 ///
-/// Every message gets an `X-Spam-Status` header field that names the rules that matched.
+/// Every message gets an `X-Spam-Status` header field that names the rules that matched; spam also an `X-Spam-Report`
+/// with what they say.
 public struct SpamScanStage: Stage {
   /// What a topology can set.
   public struct Options: StageOptions {
@@ -65,8 +66,17 @@ public struct SpamScanStage: Stage {
       "X-Spam-Status",
       "\(isSpam ? "Yes" : "No"), score=\(Self.text(found.score)) required=\(Self.text(options.threshold))\r\n\ttests="
         + (names.isEmpty ? "none" : names.joined(separator: ",\r\n\t")))
+    if isSpam, !names.isEmpty { message.addTraceHeader("X-Spam-Report", Self.report(found.rules)) }
     context.metrics.add("mailflow_spam_scan_total{result=\"\(isSpam ? "spam" : "ham")\"}")
     return isSpam ? .route("spam", message) : .forward(message)
+  }
+
+  /// The rules that weigh most, at most 20, a line each. Reasons that are no plain ASCII are for the file only.
+  private static func report(_ rules: [SpamRules.Rule]) -> String {
+    rules.sorted { abs($0.score) > abs($1.score) }.prefix(20).map { rule in
+      let reason = rule.reason.utf8.allSatisfy { (32...126).contains($0) } ? rule.reason : ""
+      return "\(text(rule.score)) \(rule.name) \(reason.prefix(100))"
+    }.joined(separator: "\r\n\t")
   }
 
   /// With one digit behind the point.

@@ -1,6 +1,7 @@
 import Foundation
 import FuzzKit
 import HTTPFuzz
+import MIMEFuzz
 import SMTPFuzz
 import Testing
 import WebSocketFuzz
@@ -8,7 +9,8 @@ import WebSocketFuzz
 /// What the fuzzer has found or begins with, tried without it: each file of a target's corpus is a test.
 @Suite struct CorpusTests {
   private static let targets: [(name: String, rule: FuzzRule)] = [
-    ("HTTP", HTTPFuzz.brokenRule), ("SMTP", SMTPFuzz.brokenRule), ("WebSocket", WebSocketFuzz.brokenRule),
+    ("HTTP", HTTPFuzz.brokenRule), ("MIME", MIMEFuzz.brokenRule), ("SMTP", SMTPFuzz.brokenRule),
+    ("WebSocket", WebSocketFuzz.brokenRule),
   ]
 
   @Test(arguments: targets.indices) func corpus(_ index: Int) throws {

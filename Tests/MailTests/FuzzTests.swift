@@ -1,4 +1,4 @@
-import MIMEChecks
+import MIMEFuzz
 import Testing
 
 /// Everything that reads mail, on damaged mail: whatever comes, it ends, within bounds and without a trap.
@@ -49,7 +49,7 @@ import Testing
     var generator = Generator(state: seed &* 0x9E37_79B9_7F4A_7C15)
     for round in 0..<400 {
       let bytes = Self.damaged(Array(Self.seeds[round % Self.seeds.count].utf8), &generator)
-      guard let rule = MIMEChecks.brokenRule(bytes) else { continue }
+      guard let rule = MIMEFuzz.brokenRule(bytes) else { continue }
       Issue.record("\(rule): seed \(seed), round \(round): \(bytes)")
       return
     }

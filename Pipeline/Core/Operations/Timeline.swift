@@ -16,7 +16,8 @@ public struct Timeline: Sendable {
     broker: any Broker
   ) async throws(BrokerError) -> [Timeline] {
     var found: [Timeline] = []
-    for topic in try await broker.topics(prefix: "\(topology.name).") {
+    // Events are what clients are told, and no message.
+    for topic in try await broker.topics(prefix: "\(topology.name).") where topic.name != topology.eventsTopic {
       let isTrace = topic.name == topology.traceTopic
       let isDead = topic.name.hasSuffix(".dead")
       let group = isDead ? DeadLetters.group(topic.name) : Self.group(of: topic.name)

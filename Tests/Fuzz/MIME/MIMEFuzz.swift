@@ -1,8 +1,9 @@
+import FuzzKit
 import Mail
 import Pipeline
 
 /// What must hold of every message, whatever its bytes: for the fuzzer, and for damaged messages in unit tests.
-public enum MIMEChecks {
+public enum MIMEFuzz {
   /// The first rule that does not hold of these bytes; nil: all do.
   public static func brokenRule(_ bytes: [UInt8]) -> String? {
     let limits = MIMEMessage.Limits(depth: 10, parts: 50)
@@ -93,3 +94,11 @@ public enum MIMEChecks {
     !text.unicodeScalars.contains { $0.value < 32 || (127..<160).contains($0.value) }
   }
 }
+
+#if FUZZING
+  /// What libFuzzer calls with each input.
+  @_cdecl("LLVMFuzzerTestOneInput")
+  public func testOneInput(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
+    tryInput(start, count, MIMEFuzz.brokenRule)
+  }
+#endif
