@@ -144,7 +144,7 @@ struct MIMEReader {
       parts[levels.removeLast().part].defects.insert(.notClosed)
     }
     // The line break before a delimiter belongs to it (RFC 2046 section 5.1.1).
-    let end = message.withUnsafeBytes { bytes in
+    var end = message.withUnsafeBytes { bytes in
       var end = delimiter.line.lowerBound
       if end > 0, bytes[end - 1] == 10 { end -= 1 }
       if end > 0, end < delimiter.line.lowerBound, bytes[end - 1] == 13 { end -= 1 }
@@ -152,6 +152,8 @@ struct MIMEReader {
     }
     while let part = open.last, part != levels[delimiter.level].part {
       finish(part, at: end)
+      // A part without a byte begins behind that line break: then it belongs to all that the part lies in.
+      end = max(end, parts[part].range.upperBound)
       open.removeLast()
     }
   }

@@ -165,6 +165,18 @@ private func read(_ text: String) -> MIMEMessage { MIMEMessage(Bytes(text)) }
     #expect(message.defects == defects)
   }
 
+  @Test func anOuterDelimiterRightBehindAnInnerOne() {
+    let message = MIMEMessage(
+      Bytes(
+        "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: multipart/mixed; boundary=bb\r\n\r\n"
+          + "--bb\r\n--b\r\n\r\nx\r\n--b--\r\n"))
+    #expect(message.parts.map(\.number) == ["", "1", "1.1", "2"])
+    for part in message.parts.dropFirst() {
+      let holder = message.parent(of: part)
+      #expect(holder.map { $0.bodyRange.upperBound >= part.range.upperBound } == true, "\(part.number)")
+    }
+  }
+
   @Test func boundsWhatIsRead() {
     var nested = ""
     for level in 0..<10_000 { nested += "Content-Type: multipart/mixed; boundary=b\(level)\r\n\r\n--b\(level)\r\n" }
