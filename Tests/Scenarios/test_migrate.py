@@ -74,7 +74,7 @@ class MigrateTests(unittest.TestCase):
 
             back = service.command("migrate", "--from", kafka, "--to", "embedded", "--json")
             self.assertEqual(back.returncode, 0, back.stderr)
-            waits = [t for t in json.loads(back.stdout)["topics"] if t["moved"] and not t["topic"].endswith(".trace")]
+            waits = [t for t in json.loads(back.stdout)["topics"] if t["moved"] and not t["topic"].endswith((".trace", ".events"))]
             self.assertEqual(waits, [])
             service.settings.remove(there[0])
             service.start()
