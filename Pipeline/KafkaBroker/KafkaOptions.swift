@@ -71,7 +71,7 @@ extension KafkaBroker.Options {
   private func settings(_ own: [String: String]) -> [String: String] {
     var common = [
       "bootstrap.servers": servers, "client.id": "mailflow", "allow.auto.create.topics": "false",
-      "socket.nagle.disable": "true", "log_level": "2",
+      "socket.nagle.disable": "true", "log_level": "2", "compression.codec": "lz4",
       // What a producer has under way: beyond, callers wait. What waits at the same time is sent together anyway.
       "queue.buffering.max.kbytes": "65536", "linger.ms": "0",
       // What is kept ready of each partition; there are dozens.

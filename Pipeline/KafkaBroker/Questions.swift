@@ -24,6 +24,7 @@ final class Questions {
     let deadline = Deadline(options.patience)
     while true {
       do throws(KafkaError) { return try body(admin()) } catch {
+        if client?.isSpent == true { client = nil }
         // librdkafka before 2.3 goes on asking a leader that is none any more until what it knows is minutes old.
         if error.kind == .unavailable { _ = try? client?.cluster(milliseconds: share) }
         guard error.kind == .unavailable, !deadline.isOver else { throw BrokerError(error, doing) }

@@ -24,18 +24,28 @@ public final class AdminClient {
     return client.events.trouble
   }
 
+  /// A question to a group's coordinator was given up: the client is to be thrown away at once. librdkafka (2.0.2 to 2.15
+  /// at least) would end the process when the coordinator comes back to a question that has timed out in there.
+  public private(set) var isSpent = false
+
   /// Asks a question whose answer is an event.
+  ///
+  /// - Parameter isCoordinated: whether it goes to a group's coordinator; see `isSpent`.
   func ask<R>(
-    _ kind: rd_kafka_admin_op_t, _ milliseconds: Int, question: (OpaquePointer?, OpaquePointer?) -> Void,
-    answer: (OpaquePointer) throws(KafkaError) -> R
+    _ kind: rd_kafka_admin_op_t, _ milliseconds: Int, isCoordinated: Bool = false,
+    question: (OpaquePointer?, OpaquePointer?) -> Void, answer: (OpaquePointer) throws(KafkaError) -> R
   ) throws(KafkaError) -> R {
     let options = rd_kafka_AdminOptions_new(client.raw, kind)
     defer { rd_kafka_AdminOptions_destroy(options) }
-    rd_kafka_AdminOptions_set_request_timeout(options, Int32(clamping: milliseconds), nil, 0)
+    // Never over in there before we give it up.
+    let limit = isCoordinated ? 3_600_000 : milliseconds
+    rd_kafka_AdminOptions_set_request_timeout(options, Int32(clamping: limit), nil, 0)
     let queue = rd_kafka_queue_new(client.raw)
     defer { rd_kafka_queue_destroy(queue) }
     question(options, queue)
-    guard let event = rd_kafka_queue_poll(queue, Int32(clamping: milliseconds + 1000)) else {
+    guard let event = rd_kafka_queue_poll(queue, Int32(clamping: isCoordinated ? milliseconds : milliseconds + 1000))
+    else {
+      isSpent = isSpent || isCoordinated
       throw KafkaError(RD_KAFKA_RESP_ERR__TIMED_OUT)
     }
     defer { rd_kafka_event_destroy(event) }

@@ -84,7 +84,7 @@ extension AdminClient {
       } ?? rd_kafka_ListConsumerGroupOffsets_new(group, nil)
     guard let question = asked else { return [] }
     defer { rd_kafka_ListConsumerGroupOffsets_destroy(question) }
-    return try ask(RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS, milliseconds) { options, queue in
+    return try ask(RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS, milliseconds, isCoordinated: true) { options, queue in
       if let error = rd_kafka_AdminOptions_set_require_stable_offsets(options, areStable ? 1 : 0) {
         rd_kafka_error_destroy(error)
       }
@@ -109,7 +109,7 @@ extension AdminClient {
 
   /// The members of a group; none if there is no such group.
   public func members(group: String, milliseconds: Int) throws(KafkaError) -> [Member] {
-    try ask(RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS, milliseconds) { options, queue in
+    try ask(RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS, milliseconds, isCoordinated: true) { options, queue in
       group.withCString { name in
         var names: [UnsafePointer<CChar>?] = [name]
         rd_kafka_DescribeConsumerGroups(client.raw, &names, 1, options, queue)

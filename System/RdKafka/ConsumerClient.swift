@@ -85,8 +85,10 @@ public final class ConsumerClient {
 
   /// Goes on elsewhere in a partition that is assigned. What was fetched ahead is dropped.
   public func seek(_ place: PartitionOffset, milliseconds: Int) throws(KafkaError) {
+    // Before librdkafka 2.1 the time that is left is taken for microseconds.
+    let patience = rd_kafka_version() < 0x0201_0000 ? milliseconds * 1000 : milliseconds
     try PartitionList.with([place]) { list throws(KafkaError) in
-      try KafkaError.check(rd_kafka_seek_partitions(client.raw, list, Int32(clamping: milliseconds)))
+      try KafkaError.check(rd_kafka_seek_partitions(client.raw, list, Int32(clamping: patience)))
       try PartitionList.check(list)
     }
   }

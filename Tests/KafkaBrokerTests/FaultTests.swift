@@ -125,6 +125,49 @@ struct FaultTests {
     #expect(found.filter { seen.insert($0).inserted } == Self.values)
   }
 
+  /// How many threads this process has.
+  private var threads: Int {
+    var count = 0
+    guard let folder = opendir("/proc/self/task") else { return 0 }
+    while readdir(folder) != nil { count += 1 }
+    closedir(folder)
+    return count
+  }
+
+  /// librdkafka ends the process when a coordinator comes back to a question that has timed out.
+  @Test("questions about groups that were given up do no harm, and leave nothing behind")
+  func frozenQuestions() async throws {
+    let process = try #require(TestKafka.process)
+    let topic = "fault-\(SystemRandom().next())"
+    let broker = try await open()
+    try await broker.create([TopicSpecification(topic, retention: .unlimited)])
+    let before = threads
+    defer { kill(process, SIGCONT) }
+    kill(process, SIGSTOP)
+    for index in 0..<6 {
+      let error = await #expect(throws: BrokerError.self) {
+        // Groups whose coordinators nobody has asked for yet.
+        if index % 2 == 0 {
+          _ = try await broker.committed(group: "\(topic)-\(index)", in: [topic])
+        } else {
+          _ = try await broker.members(group: "\(topic)-\(index)", in: [topic])
+        }
+      }
+      #expect(error?.kind == .unavailable)
+    }
+    kill(process, SIGCONT)
+    let deadline = SystemClock.shared.now + .seconds(30)
+    while true {
+      do {
+        #expect(try await broker.committed(group: topic, in: [topic]).isEmpty)
+        if threads <= before + 8 { break }
+      } catch { try #require(error.kind == .unavailable) }
+      try #require(SystemClock.shared.now < deadline, "\(threads) threads, \(before) before")
+      try await SystemClock.shared.sleep(for: .milliseconds(100))
+    }
+    await broker.close()
+  }
+
   @Test("a single record that was refused is not there, and one that was accepted is, once", arguments: [0, 1, 3])
   func frozenProduce(milliseconds: Int) async throws {
     let process = try #require(TestKafka.process)

@@ -1,7 +1,9 @@
 """The same pipeline with its topics on Kafka."""
 import os
 import signal
+import shutil
 import smtplib
+import subprocess
 import threading
 import unittest
 import uuid
@@ -51,6 +53,45 @@ class KafkaTests(unittest.TestCase):
             large = next(name for name, number in accepted.items() if number == 25)
             self.assertIn(b"0123456789\r\n" * 25_000, service.raw(large, token))
             self.assertEqual(service.timeline(large), PASSED)
+            self.assertEqual(service.stop(), 0)
+
+    def deliver(self, service, count, body=b"hello\r\n"):
+        accepted = {}
+        with smtplib.SMTP(*service.smtp, timeout=LIMIT) as client:
+            client.ehlo("c.org")
+            for number in range(count):
+                client.mail("bob@example.net")
+                client.rcpt("alice@example.com")
+                code, text = client.data(f"Subject: {number}\r\n\r\n".encode() + body)
+                self.assertEqual(code, 250, text)
+                accepted[text.decode().split()[-1]] = number
+        return accepted
+
+    @unittest.skipUnless(shutil.which("kcat"), "no kcat: Scripts/setup test installs it")
+    def test_other_tools_can_read_it(self):
+        with self.service() as service:
+            service.settings.append("defaults.partitions=1")
+            token = service.add_user("alice@example.com")
+            service.start()
+            accepted = self.deliver(service, 3)
+            wait_for("everything to arrive", lambda: len(service.messages(token)) == 3)
+            name = next(setting[5:] for setting in service.settings if setting.startswith("name="))
+            result = subprocess.run(
+                ["kcat", "-b", KAFKA, "-C", "-q", "-t", f"{name}.inbound.store", "-o", "beginning", "-e",
+                 "-f", "%k\t%h\t%s\n--\n"], capture_output=True, text=True, timeout=LIMIT)
+            self.assertEqual(result.returncode, 0, result.stderr)
+            records = result.stdout.split("\n--\n")[:-1]
+            self.assertEqual(len(records), 3)
+            seen = set()
+            for record in records:
+                key, headers, value = record.split("\t", 2)
+                headers = dict(header.split("=", 1) for header in headers.split(",") if "=" in header)
+                self.assertEqual(headers["ce_specversion"], "1.0")
+                self.assertEqual(headers["content-type"], "message/rfc822")
+                self.assertIn("traceparent", headers)
+                seen.add(headers["ce_id"])
+                self.assertRegex(value, r"Subject: \d\r?\n\r?\nhello")
+            self.assertEqual(seen, set(accepted))
             self.assertEqual(service.stop(), 0)
 
     def test_a_broker_that_is_not_there(self):

@@ -183,6 +183,7 @@ public final class StageRunner: Sendable {
   // MARK: Fetching
 
   private func fetch(_ consumer: any Consumer, _ hasEnded: @Sendable () -> Bool) async {
+    var patience = Duration.seconds(1)
     while !hasEnded(), !Task.isCancelled {
       let (limit, isDraining) = state.withLock { ($0.machine.fetchLimit, $0.machine.isDraining) }
       if isDraining { return await waitUntilDrained(hasEnded) }
@@ -206,8 +207,11 @@ public final class StageRunner: Sendable {
         log.write(.error, "cannot consume", ("error", error.description))
         if error.kind == .fenced { return }
         publish(.waiting(reason: error.description))
-        try? await environment.clock.sleep(for: .seconds(1))
-        if !error.isTransient { return }
+        // One partition that cannot be read on rests until somebody says where to go on; the others do not.
+        let isOnePartition = error.kind == .outOfRange
+        try? await environment.clock.sleep(for: isOnePartition ? patience : .seconds(1))
+        if isOnePartition { patience = min(patience * 2, .seconds(10)) }
+        if !error.isTransient, !isOnePartition { return }
       }
     }
   }
