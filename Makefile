@@ -39,9 +39,11 @@ corpus: ## All of ../shared/corpus through the service: stored byte for byte, fo
 	swift build -c release --product mime-probe
 	MAILFLOW_BINARY=$$(swift build -c release --show-bin-path)/mailflow CORPUS_LIMIT=100000 python3 -W ignore -m unittest discover -v -s Tests/Scenarios -k corpus
 
-torture-kafka: ## Brokers, workers and feeder bounced on Kafka (SEED=n MESSAGES=n RATE=n STORM=seconds)
+torture-kafka: ## Kafka's bad days, then brokers, workers and feeder bounced (SEED=n MESSAGES=n RATE=n STORM=seconds)
 	@Scripts/setup test
 	swift build --product kafka-bounce
+	swift build --product mailflow
+	MAILFLOW_BINARY=$$(swift build --show-bin-path)/mailflow KAFKA_LONG=1 python3 -W ignore -m unittest discover -v -s Tests/Scenarios -p test_kafka_days.py
 	SEED=$(SEED) MESSAGES=$(or $(MESSAGES),100000) RATE=$(or $(RATE),400) STORM=$(STORM) python3 -W ignore -m unittest discover -v -s Tests/Scenarios -p test_kafka_bounce.py
 
 fuzz: ## Parsers on damaged input by libFuzzer (SECONDS=60 each, TARGETS="HTTP …")

@@ -1,7 +1,8 @@
 """The same pipeline with its topics on Kafka."""
+import json
 import os
-import signal
 import shutil
+import signal
 import smtplib
 import subprocess
 import threading
@@ -52,7 +53,8 @@ class KafkaTests(unittest.TestCase):
             wait_for("every stage to be done", lambda: not service.waiting())
             large = next(name for name, number in accepted.items() if number == 25)
             self.assertIn(b"0123456789\r\n" * 25_000, service.raw(large, token))
-            self.assertEqual(service.timeline(large), PASSED)
+            # A busy machine may find a message slow.
+            self.assertEqual([event for event in service.timeline(large) if event[0] != "slow"], PASSED)
             self.assertEqual(service.stop(), 0)
 
     def deliver(self, service, count, body=b"hello\r\n"):
@@ -93,6 +95,29 @@ class KafkaTests(unittest.TestCase):
                 self.assertRegex(value, r"Subject: \d\r?\n\r?\nhello")
             self.assertEqual(seen, set(accepted))
             self.assertEqual(service.stop(), 0)
+
+    def test_dead_letters(self):
+        with self.service() as service:
+            service.settings.append("stages.validate.max-size=2KiB")
+            token = service.add_user("alice@example.com")
+            service.start()
+            letters = self.deliver(service, 3, b"0123456789\r\n" * 1000)
+            wait_for("dead letters", lambda: len(self.dead(service)) == 3)
+            self.assertEqual({letter["id"] for letter in self.dead(service)}, set(letters))
+            one, two, _ = sorted(letters)
+            shown = service.command("dead", "show", one)
+            self.assertEqual(shown.returncode, 0, shown.stderr)
+            self.assertIn("2048 are allowed", shown.stdout)
+            self.assertEqual(service.command("dead", "discard", one).returncode, 0)
+            self.assertEqual({letter["id"] for letter in self.dead(service)}, set(letters) - {one})
+            # On its way again, it fails again.
+            self.assertEqual(service.command("dead", "replay", two).returncode, 0)
+            wait_for("it to be back", lambda: {letter["id"] for letter in self.dead(service)} == set(letters) - {one})
+            self.assertEqual(service.messages(token), [])
+            self.assertEqual(service.stop(), 0)
+
+    def dead(self, service):
+        return json.loads(service.command("dead", "list", "--json").stdout)["records"]
 
     def test_a_broker_that_is_not_there(self):
         with Service(settings=["broker=kafka://127.0.0.1:9"]) as service:

@@ -1,4 +1,6 @@
-"""Bad days of a Kafka of our own: away at the start, restarted, frozen, topics deleted, offsets gone."""
+"""Bad days of a Kafka of our own: away at the start, restarted, frozen, topics deleted, offsets gone.
+
+KAFKA_LONG=1, as `make torture-kafka` has it, also runs what takes minutes."""
 import json
 import os
 import signal
@@ -14,6 +16,7 @@ from service import LIMIT, Service, wait_for
 
 # What a session may wait for an answer at most: the broker's patience of 10 s, and a machine that is busy.
 ANSWER = 40
+LONG = unittest.skipUnless(os.environ.get("KAFKA_LONG"), "takes minutes: run by make torture-kafka")
 
 
 def memory(pid):
@@ -147,6 +150,7 @@ class KafkaDayTests(unittest.TestCase):
         self.arrived(service, token, before + senders)
         self.assertEqual(service.stop(), 0)
 
+    @LONG
     def test_a_topic_that_somebody_deletes(self):
         service = self.service()
         token = service.add_user("alice@example.com")
@@ -163,6 +167,36 @@ class KafkaDayTests(unittest.TestCase):
         self.assertLessEqual(set(after[0].codes), {250, 451})
         self.arrived(service, token, before + after)
         wait_for("every stage to run", lambda: self.states(service)[0] == 200)
+        self.assertEqual(service.stop(), 0)
+
+    @LONG
+    def test_a_thousand_partitions(self):
+        service = self.service("defaults.partitions=24")
+        token = service.add_user("alice@example.com")
+        began = time.monotonic()
+        service.start()
+        made = time.monotonic() - began
+        senders = [Sender(service, 0, 50)]
+        senders[0].join(LIMIT)
+        self.arrived(service, token, senders)
+        self.settled(service)
+        self.assertEqual(service.stop(), 0)
+        began = time.monotonic()
+        service.start()
+        again = time.monotonic() - began
+        senders.append(Sender(service, 100, 50))
+        senders[1].join(LIMIT)
+        self.arrived(service, token, senders)
+        arrived = time.monotonic() - began
+        began = time.monotonic()
+        rows = json.loads(service.command("lag", "--json").stdout)["topics"]
+        asked = time.monotonic() - began
+        used = memory(service.children()["worker"])
+        partitions = 24 * len(rows)
+        print(f"{partitions} partitions: made and ready in {made:.1f} s, ready again in {again:.1f} s, 50 messages there "
+              f"{arrived:.1f} s after that start; lag in {asked:.1f} s; worker {used} MB")
+        self.assertGreater(partitions, 1000)
+        self.assertLess(used, 500)
         self.assertEqual(service.stop(), 0)
 
     def test_at_least_once_repeats_reach_nobody(self):
