@@ -29,7 +29,17 @@ struct Feeder {
   }
 
   func feed(_ numbers: Range<Int>, perSecond rate: Int) async throws {
-    try await broker.create(PipelineService.specifications(plan.topology))
+    // A broker may be down before the first record is sent.
+    var isReady = false
+    while !isReady {
+      do {
+        try await broker.create(PipelineService.specifications(plan.topology))
+        isReady = true
+      } catch {
+        guard error.isTransient else { throw error }
+        say("again\t\(error)")
+      }
+    }
     say("ready")
     let began = monotonicNanoseconds()
     try await withThrowingTaskGroup(of: Int.self) { group in
