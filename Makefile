@@ -54,6 +54,7 @@ bench: ## Measures it beside its peers (ONLY=chain, QUICK=1)
 	@Scripts/setup bench
 	swift build -c release --product mailflow
 	swift build -c release --product bench
+	swift build -c release --product http-probe
 	@Benchmarks/run $(if $(QUICK),--quick) $(ONLY)
 
 bench-kafka: ## Measures it on a Kafka broker beside C and the embedded one (ONLY=kafka-hop, QUICK=1)

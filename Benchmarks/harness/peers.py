@@ -140,29 +140,33 @@ smtpd_client_connection_rate_limit = 0
 class Nginx:
     """Serves the files of `root`."""
 
-    def __init__(self, folder, root):
+    def __init__(self, folder, root, certificate=None):
+        """By TLS if there is a certificate, a PEM file with its key."""
         self.port = free_port()
         path = os.path.join(folder, "nginx.conf")
+        tls = f"ssl_certificate {certificate}; ssl_certificate_key {certificate};" if certificate else ""
         with open(path, "w") as file:
             file.write(f"""
 daemon off;
 worker_processes auto;
 pid {folder}/nginx.pid;
 error_log {folder}/error.log;
-events {{ worker_connections 1024; }}
+events {{ worker_connections 10240; }}
 http {{
   access_log off;
   default_type application/octet-stream;
   sendfile on;
   tcp_nodelay on;
   keepalive_requests 1000000000;
+  keepalive_timeout 600s;
   client_body_temp_path {folder}/body;
   proxy_temp_path {folder}/proxy;
   fastcgi_temp_path {folder}/fastcgi;
   uwsgi_temp_path {folder}/uwsgi;
   scgi_temp_path {folder}/scgi;
   server {{
-    listen 127.0.0.1:{self.port};
+    listen 127.0.0.1:{self.port}{' ssl' if certificate else ''};
+    {tls}
     root {root};
   }}
 }}

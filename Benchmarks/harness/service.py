@@ -8,6 +8,7 @@ import shutil
 import smtplib
 import socket
 import sqlite3
+import ssl
 import subprocess
 import tarfile
 import threading
@@ -329,23 +330,56 @@ def rest(setting):
 # MARK: Idle connections
 
 
-def idle(port, count, measured):
-    """Bytes that `measured` grows by for each of `count` connections that have said EHLO and nothing more."""
-
-    def greet():
-        connection = socket.create_connection(("127.0.0.1", port), timeout=60)
-        connection.recv(500)
-        connection.sendall(b"EHLO client.example.org\r\n")
-        connection.recv(1000)
-        return connection
-
-    warm = [greet() for _ in range(min(100, count // 5))]
+def idle(connect, count, measured):
+    """Bytes that `measured` grows by for each of `count` connections that have said hello and nothing more."""
+    warm = [connect() for _ in range(min(100, count // 5))]
     before = measured()
-    connections = [greet() for _ in range(count)]
+    connections = [connect() for _ in range(count)]
     grown = measured() - before
     for connection in warm + connections:
         connection.close()
     return grown / count
+
+
+def many(wanted):
+    """As many connections as are wanted or can be had."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return min(wanted, most - 200)
+
+
+def greet(port):
+    """An SMTP connection that has said EHLO."""
+    connection = socket.create_connection(("127.0.0.1", port), timeout=60)
+    connection.recv(500)
+    connection.sendall(b"EHLO client.example.org\r\n")
+    connection.recv(1000)
+    return connection
+
+
+ANYBODY = ssl._create_unverified_context()
+
+
+def secure(port, path):
+    """An HTTPS connection that has had one answer."""
+    connection = ANYBODY.wrap_socket(socket.create_connection(("127.0.0.1", port), timeout=60))
+    connection.sendall(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode())
+    if not connection.recv(1000).startswith(b"HTTP/1.1 200 "):
+        raise RuntimeError("not served by TLS")
+    return connection
+
+
+def web_socket(port):
+    """A WebSocket that has had one echo."""
+    connection = socket.create_connection(("127.0.0.1", port), timeout=60)
+    connection.sendall(
+        b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n")
+    if not connection.recv(1000).startswith(b"HTTP/1.1 101 "):
+        raise RuntimeError("no WebSocket")
+    connection.sendall(bytes([0x81, 0x82, 0, 0, 0, 0]) + b"hi")
+    connection.recv(100)
+    return connection
 
 
 def proportional(roots):
@@ -359,17 +393,49 @@ def proportional(roots):
 
 def idle_smtp(setting):
     """Memory for an idle connection; Postfix has a process for each, so that 50 have to be enough for it."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    count = min(1_000 if setting.quick else 5_000, most - 200)
+    count = many(1_000 if setting.quick else 5_000)
     ours, theirs = [], []
     for _ in range(1 if setting.quick else 3):
         mailflow = Mailflow(setting, setting.fresh("mailflow"))
         gateways = mailflow.child("gateways")
-        ours.append(idle(mailflow.smtp, count, lambda: resident(gateways)))
+        ours.append(idle(lambda: greet(mailflow.smtp), count, lambda: resident(gateways)))
         mailflow.stop()
         if os.getuid() == 0:
             postfix = Postfix(setting.fresh("postfix"), 9)
-            theirs.append(idle(postfix.port, 50, lambda: proportional([postfix.pid])))
+            theirs.append(idle(lambda: greet(postfix.port), 50, lambda: proportional([postfix.pid])))
             postfix.stop()
     line("idle-smtp", ours, theirs or ours, "bytes/connection", ours_goal=8192)
+
+
+def idle_tls(setting):
+    """Memory for an HTTPS connection that waits between two requests, beside nginx's."""
+    count = many(500 if setting.quick else 2_000)
+    ours, theirs = [], []
+    for _ in range(1 if setting.quick else 3):
+        mailflow = Mailflow(
+            setting, setting.fresh("mailflow"), more=["--set", "gateways.web.tls-certificate=self-signed"])
+        gateways = mailflow.child("gateways")
+        ours.append(idle(lambda: secure(mailflow.web, "/livez"), count, lambda: resident(gateways)))
+        root = setting.fresh("root")
+        with open(os.path.join(root, "livez"), "w") as file:
+            file.write("live")
+        os.chmod(os.path.join(root, "livez"), 0o644)
+        nginx = Nginx(setting.fresh("nginx"), root, os.path.join(setting.folder, "mailflow", "self-signed.pem"))
+        theirs.append(idle(lambda: secure(nginx.port, "/livez"), count, lambda: proportional([nginx.process.pid])))
+        nginx.stop()
+        mailflow.stop()
+    line("idle-tls", ours, theirs, "bytes/connection", ours_goal=24_576)
+
+
+def idle_websocket(setting):
+    """Memory for a WebSocket on which nothing happens."""
+    count = many(1_000 if setting.quick else 5_000)
+    ours = []
+    for _ in range(1 if setting.quick else 3):
+        probe = subprocess.Popen([setting.swift("http-probe")], stdout=subprocess.PIPE, text=True)
+        port = int(probe.stdout.readline().strip().rsplit(":", 1)[1])
+        ours.append(idle(lambda: web_socket(port), count, lambda: resident(probe.pid)))
+        probe.kill()
+        probe.wait()
+        probe.stdout.close()
+    line("idle-websocket", ours, ours, "bytes/connection", ours_goal=8192)

@@ -36,8 +36,7 @@ public final class WebGateway: Sendable {
 
   /// The bearer token; nil if there are two `Authorization` fields, of which others might take another.
   private static func token(_ request: HTTPRequest) -> String? {
-    let fields = request.fields.filter { $0.name.lowercased() == "authorization" }
-    return fields.count == 1 ? WebRequest.token(authorization: fields[0].value) : nil
+    request.onlyField("authorization").flatMap { WebRequest.token(authorization: $0) }
   }
 
   /// Where it listens; port 0 became the one that the system chose.

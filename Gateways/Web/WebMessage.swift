@@ -1,3 +1,4 @@
+import Network
 public import Pipeline
 
 /// A request as the REST interface sees it: what is left when HTTP has been read.
@@ -27,7 +28,7 @@ public struct WebRequest: Sendable {
 
   /// The value of the only field of that name; nil if there is none, or several, of which others might take another.
   func field(_ name: String) -> String? {
-    let found = fields.filter { $0.name.lowercased() == name }
+    let found = fields.filter { $0.name.equalsIgnoringCase(name) }
     return found.count == 1 ? found[0].value : nil
   }
 
@@ -57,7 +58,7 @@ public struct WebResponse: Sendable {
   }
 
   /// The value of the first field of that name, in any case.
-  public func field(_ name: String) -> String? { fields.first { $0.name.lowercased() == name.lowercased() }?.value }
+  public func field(_ name: String) -> String? { fields.first { $0.name.equalsIgnoringCase(name) }?.value }
 
   static func json(_ value: JSONValue, status: Int = 200) -> WebResponse {
     WebResponse(status, type: "application/json", body: Bytes(value.bytes))

@@ -20,6 +20,7 @@ public final class MailStore: Sendable {
   let reader: DatabaseThread
   let clock: any PipelineClock
   let largeContent: any ContentStore
+  let recent = RecentContent()
 
   /// Content beyond this many bytes is kept as a file, the rest in the database.
   public static let inlineLimit = 64 * 1024

@@ -5,16 +5,18 @@ import SQLite
 extension MailStore {
   /// The folders of a mailbox, in the order in which they were made.
   public func folders(of mailbox: Mailbox) async throws(MailStoreError) -> [Folder] {
-    try await reader.run { database in
-      try database.rows(
-        "SELECT id, name, role, total, unread, uidvalidity, uidnext, modseq FROM folders WHERE user=?1 ORDER BY id",
-        { $0.bind(1, mailbox.id) }
-      ) {
-        Folder(
-          id: $0.int(0), name: $0.text(1), role: $0.optionalText(2).flatMap { FolderRole(rawValue: $0) },
-          total: Int($0.int(3)), unread: Int($0.int(4)), uidValidity: $0.int(5), uidNext: $0.int(6),
-          changeCounter: $0.int(7))
-      }
+    try await reader.run { try Self.folders(of: mailbox.id, $0) }
+  }
+
+  static func folders(of user: Int64, _ database: Database) throws -> [Folder] {
+    try database.rows(
+      "SELECT id, name, role, total, unread, uidvalidity, uidnext, modseq FROM folders WHERE user=?1 ORDER BY id",
+      { $0.bind(1, user) }
+    ) {
+      Folder(
+        id: $0.int(0), name: $0.text(1), role: $0.optionalText(2).flatMap { FolderRole(rawValue: $0) },
+        total: Int($0.int(3)), unread: Int($0.int(4)), uidValidity: $0.int(5), uidNext: $0.int(6),
+        changeCounter: $0.int(7))
     }
   }
 
@@ -88,38 +90,8 @@ extension MailStore {
   ///
   /// - Throws: `damaged` if the content is not what was stored (its SHA-256 differs) or is gone.
   public func raw(_ id: MessageID, of mailbox: Mailbox) async throws(MailStoreError) -> Bytes? {
-    struct Found: Sendable {
-      let prefix: [UInt8]
-      let digest: [UInt8]
-      let size: Int
-      let bytes: [UInt8]?
-    }
-    let found = try await reader.run { database in
-      try database.first(
-        """
-        SELECT prefix, digest, contents.size, bytes FROM messages JOIN contents ON contents.id = messages.content
-        WHERE user=?1 AND messages.id=?2
-        """,
-        {
-          $0.bind(1, mailbox.id)
-          $0.bind(2, id.description)
-        },
-        {
-          Found(prefix: $0.bytes(0), digest: $0.bytes(1), size: Int($0.int(2)), bytes: $0.isNull(3) ? nil : $0.bytes(3))
-        }
-      )
-    }
-    guard let found else { return nil }
-    guard let bytes = found.bytes else {
-      do {
-        let reference = ContentReference(digest: hexadecimal(found.digest), size: found.size)
-        return Bytes(found.prefix + Array(try await largeContent.get(reference)))
-      } catch { throw MailStoreError(error) }
-    }
-    guard bytes.count == found.size, SHA256.hash(bytes).bytes == found.digest else {
-      throw MailStoreError(.damaged, "mail store: the content of \(id) is damaged: its SHA-256 differs from the stored")
-    }
-    return Bytes(found.prefix + bytes)
+    let found = try await reader.run { [recent] in try Self.kept(id, of: mailbox.id, $0, recent) }
+    return try await whole(found, id)
   }
 
   /// Every copy of the message that carries this Message-ID, at most `limit`, the newest first: where it is, and whose.

@@ -141,16 +141,45 @@ extension MailStore {
   /// The mailbox whose owner holds this token; nil: nobody does.
   public func mailbox(token: String) async throws(MailStoreError) -> Mailbox? {
     guard token.utf8.count == 64 else { return nil }
-    // Found by its digest, so the time of the look-up says nothing about the token.
+    let digest = Self.digest(of: token)
+    return try await reader.run { try Self.owner(of: digest, $0) }
+  }
+
+  // Found by its digest, so the time of the look-up says nothing about the token.
+  static func owner(of digest: [UInt8], _ database: Database) throws -> Mailbox? {
+    try database.first(
+      "SELECT users.id, users.address FROM tokens JOIN users ON users.id = tokens.user WHERE digest=?1",
+      { $0.bind(1, digest) }
+    ) { row in
+      EmailAddress(row.text(1), allowingUTF8: true).map { Mailbox(id: row.int(0), address: $0) }
+    } ?? nil
+  }
+
+  /// Asks for something of the mailbox whose owner holds this token, in one visit to the database; nil: nobody does.
+  func visit<R: Sendable>(
+    token: String, _ body: @escaping @Sendable (Mailbox, Database) throws -> R
+  ) async throws(MailStoreError) -> R? {
+    guard token.utf8.count == 64 else { return nil }
     let digest = Self.digest(of: token)
     return try await reader.run { database in
-      try database.first(
-        "SELECT users.id, users.address FROM tokens JOIN users ON users.id = tokens.user WHERE digest=?1",
-        { $0.bind(1, digest) }
-      ) { row in
-        EmailAddress(row.text(1), allowingUTF8: true).map { Mailbox(id: row.int(0), address: $0) }
-      } ?? nil
+      try Self.owner(of: digest, database).map { try body($0, database) }
     }
+  }
+
+  /// The folders of the mailbox whose owner holds this token; nil: nobody does.
+  public func folders(token: String) async throws(MailStoreError) -> [Folder]? {
+    try await visit(token: token) { owner, database in try Self.folders(of: owner.id, database) }
+  }
+
+  /// A message of the mailbox whose owner holds this token, as `raw(_:of:)` has it.
+  ///
+  /// - Returns: nil if nobody holds it; `.some(nil)` if the mailbox has no such message.
+  public func raw(_ id: MessageID, token: String) async throws(MailStoreError) -> Bytes?? {
+    let visited = try await visit(token: token) { [recent] owner, database in
+      try Self.kept(id, of: owner.id, database, recent)
+    }
+    guard let found = visited else { return nil }
+    return .some(try await whole(found, id))
   }
 
   // MARK: Parts

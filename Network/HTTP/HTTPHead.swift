@@ -11,8 +11,8 @@ package struct HTTPHead: Sendable, Equatable {
 
   /// Reads a head that ends with an empty line. `bytes` holds no bare CR or LF: `HTTPRequestParser` has looked.
   init(_ bytes: ArraySlice<UInt8>, _ limits: HTTPLimits) throws(HTTPError) {
-    let lines = Self.lines(bytes)
-    guard let first = lines.next() else { throw HTTPError(400, "no request line") }
+    var rest = bytes
+    guard let first = Self.nextLine(&rest) else { throw HTTPError(400, "no request line") }
     let words = first.split(separator: 32, omittingEmptySubsequences: false)
     guard words.count == 3, !words[0].isEmpty, words[0].count <= 20, words[0].allSatisfy(Self.isTokenByte) else {
       throw HTTPError(400, "bad request line")
@@ -20,36 +20,38 @@ package struct HTTPHead: Sendable, Equatable {
     let isOne = try Self.version(words[2])
     request = HTTPRequest(
       method: Self.text(words[0]), path: "", query: [], fields: [], body: [], keepsAlive: isOne, isVersion11: isOne)
+    request.fields.reserveCapacity(8)
     var isChunked = false
     var hosts = 0
-    while let line = lines.next(), !line.isEmpty {
+    while let line = Self.nextLine(&rest), !line.isEmpty {
       guard request.fields.count < limits.fields else { throw HTTPError(431, "more than \(limits.fields) fields") }
-      guard let colon = line.firstIndex(of: 58), colon > line.startIndex,
-        line[..<colon].allSatisfy(Self.isTokenByte)
-      else { throw HTTPError(400, "bad field name") }
-      let name = Self.text(line[..<colon])
-      let bytes = Self.trimmed(line[(colon + 1)...])
+      let end = line.firstIndex { !Self.isTokenByte($0) } ?? line.endIndex
+      guard end > line.startIndex, end < line.endIndex, line[end] == UInt8(ascii: ":") else {
+        throw HTTPError(400, "bad field name")
+      }
+      let name = Self.text(line[..<end])
+      let bytes = Self.trimmed(line[(end + 1)...])
       let value = Self.text(bytes)
       request.fields.append((name, value))
-      switch name.lowercased() {
-      case "host":
+      switch Known(name) {
+      case .host:
         hosts += 1
         // Empty if what is asked for has no name (RFC 9110 section 7.2).
         guard bytes.isEmpty || HTTPTarget.isAuthority(bytes) else { throw HTTPError(400, "bad Host") }
-      case "content-length":
+      case .contentLength:
         guard length == nil, let number = Self.number(value) else { throw HTTPError(400, "bad Content-Length") }
         length = number
-      case "transfer-encoding":
+      case .transferEncoding:
         guard isOne, !isChunked else { throw HTTPError(400, "bad Transfer-Encoding") }
         guard value.lowercased() == "chunked" else { throw HTTPError(501, "only chunked is understood") }
         isChunked = true
-      case "connection":
-        let tokens = value.lowercased().split(separator: ",").map { String($0.filter { $0 != " " && $0 != "\t" }) }
+      case .connection:
+        let tokens = value.lowercased().split(separator: ",").map { $0.trimmingSpaces() }
         if tokens.contains("close") { request.keepsAlive = false }
-      case "expect":
+      case .expect:
         guard value.lowercased() == "100-continue" else { throw HTTPError(417, "unknown expectation") }
         expectsContinue = isOne
-      default: break
+      case nil: break
       }
     }
     guard !(isChunked && length != nil) else { throw HTTPError(400, "both Content-Length and Transfer-Encoding") }
@@ -60,13 +62,30 @@ package struct HTTPHead: Sendable, Equatable {
     (request.path, request.query) = (target.path, target.query)
   }
 
-  private static func lines(_ bytes: ArraySlice<UInt8>) -> AnyIterator<ArraySlice<UInt8>> {
-    var rest = bytes
-    return AnyIterator {
-      guard let end = rest.firstIndex(of: 13) else { return nil }
-      defer { rest = rest[min(end + 2, rest.endIndex)...] }
-      return rest[..<end]
+  /// The fields that say how a request is to be read.
+  private enum Known {
+    case host, contentLength, transferEncoding, connection, expect
+
+    init?(_ name: String) {
+      let (word, known): (String, Known)
+      switch name.utf8.count {
+      case 4: (word, known) = ("host", .host)
+      case 6: (word, known) = ("expect", .expect)
+      case 10: (word, known) = ("connection", .connection)
+      case 14: (word, known) = ("content-length", .contentLength)
+      case 17: (word, known) = ("transfer-encoding", .transferEncoding)
+      default: return nil
+      }
+      guard name.equalsIgnoringCase(word) else { return nil }
+      self = known
     }
+  }
+
+  /// Takes a line and its CRLF from the front.
+  private static func nextLine(_ rest: inout ArraySlice<UInt8>) -> ArraySlice<UInt8>? {
+    guard let end = rest.firstIndex(of: 13) else { return nil }
+    defer { rest = rest[min(end + 2, rest.endIndex)...] }
+    return rest[..<end]
   }
 
   private static func version(_ word: ArraySlice<UInt8>) throws(HTTPError) -> Bool {
@@ -88,11 +107,11 @@ package struct HTTPHead: Sendable, Equatable {
     return bytes
   }
 
+  /// Whether it may be in a name (RFC 9110 section 5.6.2). A bit for each character, since this is asked of every one.
   static func isTokenByte(_ byte: UInt8) -> Bool {
-    switch byte {
-    case 48...57, 65...90, 97...122: true
-    default: "!#$%&'*+-.^_`|~".utf8.contains(byte)
-    }
+    // !#$%&'*+-.0-9, and A-Z^_`a-z|~.
+    let bits: UInt64 = byte < 64 ? 0x03FF_6CFA_0000_0000 : 0x57FF_FFFF_C7FF_FFFE
+    return byte < 128 && bits >> UInt64(byte & 63) & 1 == 1
   }
 
   static func hexDigit(_ byte: UInt8) -> UInt8? {

@@ -62,7 +62,7 @@ public struct HTTPError: Error, Sendable, Equatable {
 
 extension String {
   /// Whether both are the same but for the case of ASCII letters.
-  func equalsIgnoringCase(_ other: String) -> Bool {
+  package func equalsIgnoringCase(_ other: String) -> Bool {
     utf8.count == other.utf8.count
       && utf8.elementsEqual(other.utf8) { left, right in
         left == right || left ^ right == 32 && (97...122).contains(left | 32)

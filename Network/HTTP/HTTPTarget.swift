@@ -13,7 +13,7 @@ struct HTTPTarget {
     let rest = target.first == UInt8(ascii: "/") ? target : try Self.withoutAuthority(target)
     let mark = rest.firstIndex(of: UInt8(ascii: "?")) ?? rest.endIndex
     path = mark == rest.startIndex ? "/" : try Self.decoded(rest[..<mark], isPath: true)
-    guard !path.utf8.split(separator: UInt8(ascii: "/")).contains(where: { [".", ".."].contains(Substring($0)) }) else {
+    if path.utf8.contains(UInt8(ascii: ".")), path.split(separator: "/").contains(where: { $0 == "." || $0 == ".." }) {
       throw HTTPError(400, "dot segments in the path")
     }
     for pair in rest[mark...].dropFirst().split(separator: UInt8(ascii: "&")) {
@@ -53,6 +53,11 @@ struct HTTPTarget {
   }
 
   private static func decoded(_ bytes: ArraySlice<UInt8>, isPath: Bool) throws(HTTPError) -> String {
+    // Most need nothing: what is there is ASCII.
+    let special = isPath ? UInt8(ascii: "\\") : UInt8(ascii: "+")
+    guard bytes.contains(where: { $0 == UInt8(ascii: "%") || $0 == special }) else {
+      return String(decoding: bytes, as: UTF8.self)
+    }
     var result: [UInt8] = []
     var rest = bytes
     while let byte = rest.popFirst() {

@@ -33,16 +33,20 @@ public struct Digest256: Sendable, Hashable, CustomStringConvertible {
 
 /// SHA-256 (FIPS 180-4).
 public enum SHA256 {
+  // Fetched once: the algorithms of the older functions are looked up anew, under a lock, each time they are used. Never
+  // changed or freed.
+  nonisolated(unsafe) private static let algorithm = EVP_MD_fetch(nil, "SHA256", nil)
+
   /// The digest of `bytes`.
   public static func hash(_ bytes: some Sequence<UInt8>) -> Digest256 {
     var output = [UInt8](repeating: 0, count: 32)
     var length: UInt32 = 32
     let isContiguous: Void? = bytes.withContiguousStorageIfAvailable { buffer in
-      _ = EVP_Digest(buffer.baseAddress, buffer.count, &output, &length, EVP_sha256(), nil)
+      _ = EVP_Digest(buffer.baseAddress, buffer.count, &output, &length, algorithm, nil)
     }
     if isContiguous == nil {
       let copy = Array(bytes)
-      _ = EVP_Digest(copy, copy.count, &output, &length, EVP_sha256(), nil)
+      _ = EVP_Digest(copy, copy.count, &output, &length, algorithm, nil)
     }
     return Digest256(output)
   }

@@ -1,0 +1,68 @@
+import Foundation
+import Pipeline
+import SQLite
+import Testing
+
+@testable import Mail
+
+/// What is kept of content that was read, and what is not.
+@Suite struct RecentContentTests {
+  private func bytes(_ number: Int, count: Int = 1000) -> Bytes {
+    Bytes([UInt8](repeating: UInt8(truncatingIfNeeded: number), count: count))
+  }
+
+  private func digest(_ number: Int) -> [UInt8] { [UInt8(number >> 8), UInt8(number & 255)] }
+
+  @Test func keepsWhatIsAskedForWithinItsLimit() {
+    let recent = RecentContent(limit: 24_000)  // ten in each half
+    recent.keep(bytes(0), digest(0))
+    for number in 1..<200 {
+      recent.keep(bytes(number), digest(number))
+      #expect(recent.find(digest(0)) == bytes(0), "\(number)")
+      #expect(recent.find(digest(number)) == bytes(number))
+    }
+    let kept = (0..<200).filter { recent.find(digest($0)) != nil }
+    #expect(kept.count <= 21 && kept.contains(0) && kept.contains(199) && !kept.contains(100))
+  }
+
+  @Test func whatIsTooLargeIsNotKept() {
+    let recent = RecentContent(limit: 24_000)
+    recent.keep(bytes(1, count: 12_000), digest(1))
+    #expect(recent.find(digest(1)) == nil)
+  }
+
+  /// It is found in the database each time, token and all; only its bytes are not read again.
+  @Test func whatIsGoneOrNotTheirsIsNotServed() async throws {
+    let folder = FileManager.default.temporaryDirectory.appending(path: "mailflow-\(UUID().uuidString)").path
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let store = MailStore(folder: folder, mode: .inline)
+    func user(_ name: String) async throws -> (mailbox: Mailbox, token: String) {
+      let address = try #require(EmailAddress("\(name)@example.com"))
+      let mailbox = try await store.addUser(address).user.mailbox
+      return (mailbox, try #require(try await store.addToken("test", for: address)))
+    }
+    let (alice, bob) = (try await user("alice"), try await user("bob"))
+    let id = newID()
+    let content = Bytes("Subject: x\r\n\r\n\(UUID())\r\n")
+    _ = try await store.store([
+      Delivery(
+        mailbox: alice.mailbox, folder: .inbox, id: id, origin: nil, prefix: .empty,
+        content: try await store.prepare(content), summary: MessageSummary(content),
+        received: Timestamp(milliseconds: 0))
+    ])
+    for _ in 0..<2 {
+      #expect(try await store.raw(id, token: alice.token) == .some(content))
+      #expect(try await store.raw(id, token: bob.token) == .some(nil))
+      #expect(try await store.raw(id, token: String(repeating: "0", count: 64)) == nil)
+    }
+    #expect(try await store.folders(token: alice.token) == store.folders(of: alice.mailbox))
+    let database = try Database(path: folder + "/mail.db")
+    // What was verified stays as it was.
+    try database.execute("UPDATE contents SET bytes=x'00'")
+    #expect(try await store.raw(id, token: alice.token) == .some(content))
+    try database.execute("DELETE FROM tokens")
+    #expect(try await store.raw(id, token: alice.token) == nil)
+    #expect(try await store.folders(token: alice.token) == nil)
+    await store.close()
+  }
+}
