@@ -32,6 +32,7 @@ torture: ## Kills every process in turn under load, at least 60 times (KILLS=n);
 	swift build -c release --product mailflow
 	MAILFLOW_BINARY=$$(swift build -c release --show-bin-path)/mailflow KILLS=$(or $(KILLS),60) python3 -W ignore -m unittest discover -v -s Tests/Scenarios -p test_crash.py
 	MAILFLOW_BINARY=$$(swift build -c release --show-bin-path)/mailflow TORTURE=1 python3 -W ignore -m unittest discover -v -s Tests/Scenarios -p test_hostile_smtp.py
+	TORTURE=1 swift test --filter SmugglingTests
 
 corpus: ## All of ../shared/corpus through the service: stored byte for byte, found, read as Python reads it
 	@Scripts/setup test

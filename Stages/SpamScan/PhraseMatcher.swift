@@ -14,6 +14,8 @@ struct PhraseMatcher: Sendable {
   private var outputs: [[Int]] = [[]]
   /// The longest proper suffix that is a node with outputs; 0: none.
   private var shorter: [Int32] = [0]
+  /// The node itself if it has outputs, else `shorter`: where to look for what ends here; 0: nowhere.
+  private var reports: [Int32] = []
 
   /// The most bytes of all phrases together: a KiB of memory each.
   static let maximumSize = 32 * 1024
@@ -69,27 +71,41 @@ struct PhraseMatcher: Sendable {
         }
       }
     }
+    reports = outputs.indices.map { outputs[$0].isEmpty ? shorter[$0] : Int32($0) }
   }
 
   /// The numbers of the phrases that are in a folded text.
   func matches(_ text: [UInt8]) -> Set<Int> {
     var found: Set<Int> = []
     guard outputs.count > 1 else { return found }
-    var node = 0
-    for index in text.indices {
-      node = Int(next[node * 256 + Int(text[index])])
-      var output = node
-      while output != 0 {
-        for number in outputs[output] where !found.contains(number) && isWhole(phrases[number], text, index) {
-          found.insert(number)
+    // Nearly all bytes of nearly all texts lead nowhere: on their way no array is taken hold of.
+    text.withUnsafeBufferPointer { text in
+      next.withUnsafeBufferPointer { next in
+        reports.withUnsafeBufferPointer { reports in
+          var node = 0
+          for index in text.indices {
+            node = Int(next[node * 256 + Int(text[index])])
+            if reports[node] != 0 { report(Int(reports[node]), text, index, &found) }
+          }
         }
-        output = Int(shorter[output])
       }
     }
     return found
   }
 
-  private func isWhole(_ phrase: Phrase, _ text: [UInt8], _ end: Int) -> Bool {
+  /// Notes the phrases that end at `index`: those of a node, and of the suffixes behind it.
+  private func report(_ node: Int, _ text: UnsafeBufferPointer<UInt8>, _ index: Int, _ found: inout Set<Int>) {
+    var output = node
+    while output != 0 {
+      for at in outputs[output].indices {
+        let number = outputs[output][at]
+        if isWhole(phrases[number], text, index), !found.contains(number) { found.insert(number) }
+      }
+      output = Int(shorter[output])
+    }
+  }
+
+  private func isWhole(_ phrase: Phrase, _ text: UnsafeBufferPointer<UInt8>, _ end: Int) -> Bool {
     let start = end - phrase.length
     return (phrase.beginsAnywhere || start < 0 || !Self.isWord(text[start]))
       && (phrase.endsAnywhere || end + 1 >= text.count || !Self.isWord(text[end + 1]))
@@ -101,19 +117,19 @@ struct PhraseMatcher: Sendable {
 
   /// Small letters, and one space for any run of white space.
   static func folded(_ bytes: some Sequence<UInt8>) -> [UInt8] {
-    var output: [UInt8] = []
-    var isBlank = false
-    for byte in bytes {
-      switch byte {
-      case 9...13, 32:
-        if !isBlank { output.append(32) }
-        isBlank = true
-        continue
-      case 65...90: output.append(byte | 0x20)
-      default: output.append(byte)
+    bytes.withContiguousStorageIfAvailable(fold) ?? Array(bytes).withUnsafeBufferPointer(fold)
+  }
+
+  private static func fold(_ bytes: UnsafeBufferPointer<UInt8>) -> [UInt8] {
+    [UInt8](unsafeUninitializedCapacity: bytes.count) { output, count in
+      var isBlank = false
+      for byte in bytes {
+        let isSpace = (9...13).contains(byte) || byte == 32
+        if isSpace, isBlank { continue }
+        output[count] = isSpace ? 32 : (65...90).contains(byte) ? byte | 0x20 : byte
+        count += 1
+        isBlank = isSpace
       }
-      isBlank = false
     }
-    return output
   }
 }

@@ -34,7 +34,7 @@ import Testing
 
   @Test func inData() {
     var accepted = 0
-    forEveryMix(upTo: Self.isLong ? 9 : 6) { mix in
+    forEveryMix(upTo: Self.isLong ? 8 : 5) { mix in
       // What stands behind the message is taken for commands, and only that.
       let sent = mix + Array("\r\n.\r\nNOOP\r\n".utf8)
       var talk = Conversation()
@@ -94,7 +94,7 @@ import Testing
   /// By BDAT every octet counts, and none ends anything; a bare CR or LF is refused all the same.
   @Test func inChunks() {
     var accepted = 0
-    forEveryMix(upTo: Self.isLong ? 8 : 6) { mix in
+    forEveryMix(upTo: Self.isLong ? 8 : 5) { mix in
       for cut in Set([mix.count, mix.count / 2]) {
         var talk = Conversation()
         talk.greet()
