@@ -47,7 +47,7 @@ class Kafka:
 
     def run(self, verb, *words):
         result = subprocess.run(
-            [CLUSTER, verb, self.folder, *words], capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL)
+            [CLUSTER, verb, self.folder, *words], capture_output=True, text=True, timeout=600, stdin=subprocess.DEVNULL)
         if result.returncode:
             raise AssertionError(f"kafka-cluster {verb} {words}: {result.stdout[-1000:]}{result.stderr[-2000:]}")
         return result.stdout

@@ -150,6 +150,25 @@ class KafkaDayTests(unittest.TestCase):
         self.arrived(service, token, before + senders)
         self.assertEqual(service.stop(), 0)
 
+    def test_topics_that_are_not_as_they_should_be(self):
+        service = self.service("topics.replication=1", "topics.segment.bytes=1048576")
+        service.start("run", "--gateways", "all")
+        self.assertEqual(service.stop(), 0)
+        topic = f"{service.name}.inbound.store"
+        made = self.kafka.tool("configs", "--entity-type", "topics", "--entity-name", topic, "--describe")
+        for setting in ("segment.bytes=1048576", "retention.ms=-1", "cleanup.policy=delete", "message.timestamp.type=LogAppendTime"):
+            self.assertIn(setting, made)
+        good = service.command("check", "--connect")
+        self.assertEqual(good.returncode, 0, good.stderr)
+        self.assertIn("warning: the cluster has offsets.retention.minutes 10080", good.stderr)
+        # Somebody has Kafka throw waiting mail away.
+        self.kafka.tool("configs", "--entity-type", "topics", "--entity-name", topic, "--alter", "--add-config", "retention.ms=1000")
+        for words in (["check", "--connect"], ["up"]):
+            bad = service.command(*words)
+            self.assertEqual(bad.returncode, 78, bad.stderr)
+            self.assertIn(f"topic {topic} has retention.ms 1000, and should have -1", bad.stderr)
+            self.assertIn(f"--entity-name {topic} --add-config retention.ms=-1", bad.stderr)
+
     @LONG
     def test_a_topic_that_somebody_deletes(self):
         service = self.service()
