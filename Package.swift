@@ -10,13 +10,13 @@ let settings: [SwiftSetting] = [
 ]
 
 /// A C library of the system and the Swift face over it: the only place where its C types are seen.
-func face(_ name: String, pkgConfig: String? = nil, apt: [String] = []) -> [Target] {
+func face(_ name: String, pkgConfig: String? = nil, apt: [String] = [], over: [String] = []) -> [Target] {
   [
     .systemLibrary(
       name: "C\(name)", path: "System/\(name)/C\(name)", pkgConfig: pkgConfig,
       providers: apt.isEmpty ? nil : [.apt(apt)]),
     .target(
-      name: name, dependencies: [.target(name: "C\(name)")], path: "System/\(name)", exclude: [],
+      name: name, dependencies: (["C\(name)"] + over).map { .target(name: $0) }, path: "System/\(name)", exclude: [],
       swiftSettings: settings),
   ]
 }
@@ -42,6 +42,7 @@ let system =
   + face("RdKafka", pkgConfig: "rdkafka", apt: ["librdkafka-dev"])
   + face("Archive", pkgConfig: "libarchive", apt: ["libarchive-dev"])
   + face("Curl", pkgConfig: "libcurl", apt: ["libcurl4-openssl-dev"])
+  + face("Unbound", pkgConfig: "libunbound", apt: ["libunbound-dev"], over: ["Event"])
 
 let framework: [Target] = [
   module("Pipeline", "Pipeline/Core", ["YAML", "OpenSSL"]),
@@ -53,7 +54,7 @@ let framework: [Target] = [
 ]
 
 let service: [Target] = [
-  module("Network", "Network", ["Curl", "Event", "Linux", "OpenSSL"]),
+  module("Network", "Network", ["Curl", "Event", "Linux", "OpenSSL", "Unbound"]),
   module("Mail", "Mail", ["Pipeline", "SQLite", "OpenSSL"]),
   module("ValidateStage", "Stages/Validate", ["Mail", "Pipeline"]),
   module("StoreStage", "Stages/Store", ["Mail", "Pipeline"]),

@@ -7,6 +7,9 @@ import Glibc
 public final class EventBase {
   let base: OpaquePointer
 
+  /// libevent's `event_base`, for the faces of libraries that run on one.
+  public var native: OpaquePointer { base }
+
   /// Makes an empty one. Throws when the system has no descriptor or memory left, or lacks edge triggering.
   public init() throws(EventError) {
     guard let configuration = event_config_new() else { throw EventError(reason: "no memory for an event base") }
