@@ -104,6 +104,7 @@ func fuzz(_ name: String, _ dependencies: [String]) -> Target {
 let fuzzing: [Target] = [
   .target(
     name: "FuzzKit", path: "Tests/Fuzz/Kit", swiftSettings: settings + (isFuzzing ? [.define("FUZZING")] : [])),
+  fuzz("DNS", ["Network"]),
   fuzz("HTTP", ["Network"]),
   fuzz("MIME", ["Mail", "Pipeline"]),
   fuzz("SMTP", ["Mail", "Network", "Pipeline", "SMTPGateway"]),
@@ -149,7 +150,7 @@ let testing: [Target] = [
   tests("SMTPGatewayTests", ["SMTPGateway", "Mail", "Network", "OpenSSL", "Pipeline", "PipelineTesting"]),
   tests("WebGatewayTests", ["WebGateway", "Mail", "Network", "Pipeline"]),
   tests("LogPipelineTests", ["Pipeline", "PipelineTesting", "EmbeddedBroker"]),
-  tests("FuzzTests", ["FuzzKit", "HTTPFuzz", "MIMEFuzz", "SMTPFuzz", "WebSocketFuzz"]),
+  tests("FuzzTests", ["DNSFuzz", "FuzzKit", "HTTPFuzz", "MIMEFuzz", "SMTPFuzz", "WebSocketFuzz"]),
 ]
 
 let package = Package(

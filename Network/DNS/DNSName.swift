@@ -34,7 +34,9 @@ public struct DNSName: Hashable, Sendable, CustomStringConvertible {
   public init?(labels: some Sequence<[UInt8]>) {
     var wire: [UInt8] = []
     for label in labels {
-      guard !label.isEmpty, label.count <= Self.labelLimit, wire.count + 2 + label.count <= Self.limit else { return nil }
+      guard !label.isEmpty, label.count <= Self.labelLimit, wire.count + 2 + label.count <= Self.limit else {
+        return nil
+      }
       wire.append(UInt8(label.count))
       wire += label.lazy.map(Self.lowercased)
     }

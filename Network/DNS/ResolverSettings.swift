@@ -8,8 +8,8 @@ extension UnboundContext {
     try set("outgoing-num-tcp", "16")
     try set("msg-cache-size", String(max(0, options.cacheSize / 3)))
     try set("rrset-cache-size", String(max(0, options.cacheSize / 3 * 2)))
-    // A server that was away is asked again after so many seconds; 900 is libunbound's own idea.
-    try set("infra-host-ttl", "60")
+    // A server that has been away for long is asked again after so many seconds; 900 is libunbound's own idea.
+    try set("infra-host-ttl", "15")
     if options.onlyRecords == nil { try addServers(options) }
     if let file = options.trustAnchorFile { try trust(file) }
     // This ends the settings, and says whether they can be used.

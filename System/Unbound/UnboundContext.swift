@@ -60,7 +60,9 @@ public final class UnboundContext {
 
   /// Validates with the DS and DNSKEY records in this file, which it must hold; it is read at the end of the settings.
   public func trust(_ file: String) throws(UnboundError) {
-    guard let stream = fopen(file, "r") else { throw UnboundError(reason: "\(file): \(String(cString: strerror(errno)))") }
+    guard let stream = fopen(file, "r") else {
+      throw UnboundError(reason: "\(file): \(String(cString: strerror(errno)))")
+    }
     defer { fclose(stream) }
     // libunbound takes a file without any, and validates nothing then.
     var line = [UInt8](repeating: 0, count: 4096)

@@ -1,3 +1,4 @@
+import DNSFuzz
 import Foundation
 import FuzzKit
 import HTTPFuzz
@@ -9,8 +10,8 @@ import WebSocketFuzz
 /// What the fuzzer has found or begins with, tried without it: each file of a target's corpus is a test.
 @Suite struct CorpusTests {
   private static let targets: [(name: String, rule: FuzzRule)] = [
-    ("HTTP", HTTPFuzz.brokenRule), ("MIME", MIMEFuzz.brokenRule), ("SMTP", SMTPFuzz.brokenRule),
-    ("WebSocket", WebSocketFuzz.brokenRule),
+    ("DNS", DNSFuzz.brokenRule), ("HTTP", HTTPFuzz.brokenRule), ("MIME", MIMEFuzz.brokenRule),
+    ("SMTP", SMTPFuzz.brokenRule), ("WebSocket", WebSocketFuzz.brokenRule),
   ]
 
   @Test(arguments: targets.indices) func corpus(_ index: Int) throws {

@@ -41,7 +41,8 @@ enum DNSBytes {
     message(
       15,
       [
-        record(pointer(12), 15, number(20) + name("mx2") + []), record(pointer(12), 15, number(10) + [2, 109, 120] + pointer(12)),
+        record(pointer(12), 15, number(20) + name("mx2") + []),
+        record(pointer(12), 15, number(10) + [2, 109, 120] + pointer(12)),
       ]),
     message(16, [record(pointer(12), 16, [3, 97, 98, 99, 0, 1, 100])]),
     message(

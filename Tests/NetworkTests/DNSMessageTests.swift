@@ -76,14 +76,23 @@ import Testing
       ("a name that points to itself", B.message(1, [B.record(B.pointer(29), 1, [1, 2, 3, 4])]), .badPointer),
       ("a name that points forward", B.message(1, [B.record(B.pointer(33), 1, [1, 2, 3, 4])]), .badPointer),
       ("a name that points into the header", B.message(1, [B.record(B.pointer(0), 1, [1, 2, 3, 4])]), .badPointer),
-      ("labels that lead to themselves", B.message(1, [B.record([1, 97] + B.pointer(29), 1, [1, 2, 3, 4])]), .badPointer),
+      (
+        "labels that lead to themselves", B.message(1, [B.record([1, 97] + B.pointer(29), 1, [1, 2, 3, 4])]),
+        .badPointer
+      ),
       ("a pointer behind the end", B.message(1, [B.record(B.pointer(0x3fff), 1, [1, 2, 3, 4])]), .badPointer),
       ("half a pointer", B.message(1, [[0xc0]]), .cutShort),
       ("a label of a kind that is not used", B.message(1, [B.record([0x41, 0], 1, [1, 2, 3, 4])]), .badLabel),
       ("another", B.message(1, [B.record([0x81, 0], 1, [1, 2, 3, 4])]), .badLabel),
       ("a name of 256 bytes", B.message(1, [B.record(long + [1, 97, 0], 1, [1, 2, 3, 4])]), .nameTooLong),
-      ("a name that is too long by its pointer", B.message(1, [B.record(long + B.pointer(12), 1, [1, 2, 3, 4])]), .nameTooLong),
-      ("a label across the end of its data", B.message(5, [B.record([0], 5, [5, 97])] + [[97, 97, 97, 97, 0]]), .cutShort),
+      (
+        "a name that is too long by its pointer", B.message(1, [B.record(long + B.pointer(12), 1, [1, 2, 3, 4])]),
+        .nameTooLong
+      ),
+      (
+        "a label across the end of its data", B.message(5, [B.record([0], 5, [5, 97])] + [[97, 97, 97, 97, 0]]),
+        .cutShort
+      ),
       ("a name without an end", B.message(5, [B.record([0], 5, [1, 97])]), .cutShort),
     ]
     for (what, bytes, expected) in cases { #expect(failure(bytes) == expected, "\(what)") }

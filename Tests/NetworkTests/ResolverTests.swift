@@ -377,7 +377,8 @@ struct ResolverSecurityTests {
         #expect(tlsa.security == .secure && tlsa.records.map(\.association) == [[UInt8](repeating: 0xab, count: 32)])
         #expect(try await resolver.ipv4(of: try #require(DNSName("alias.example.net"))).security == .secure)
         // That there is nothing is proved too.
-        let noName = await failure { () async throws(Resolver.Failure) in try await resolver.tlsa(of: absent, port: 25) }
+        let noName = await failure { () async throws(Resolver.Failure) in try await resolver.tlsa(of: absent, port: 25)
+        }
         guard case .noSuchName(let absence) = noName else { return #expect(noName == nil) }
         #expect(absence.security == .secure && absence.ttl > .zero)
         let noData = await failure { () async throws(Resolver.Failure) in try await resolver.mx(of: host) }
