@@ -27,35 +27,35 @@ extension SpamRules {
       - {name: HELO_NO_DOT, score: 0.3, check: helo-without-dot, reason: the client calls itself by no domain}
       - {name: RAW_8BIT, score: 0.8, check: eight-bit-header, reason: its header has bytes that belong encoded}
       # Structure
-      - {name: ONLY_HTML, score: 0.6, check: only-html, reason: it is HTML without a plain text}
+      - {name: ONLY_HTML, score: 1.0, check: only-html, reason: it is HTML without a plain text}
       - {name: ONLY_IMAGES, score: 1.5, check: only-images, reason: images and hardly a word}
       - {name: EMPTY, score: 0.8, check: empty-text, reason: there is nothing to read}
-      - {name: BROKEN_MIME, score: 0.8, check: broken-mime, reason: its parts are not put together properly}
+      - {name: BROKEN_MIME, score: 1.2, check: broken-mime, reason: its parts are not put together properly}
       - {name: DOUBLE_ENDING, score: 3.5, check: double-file-ending, reason: a file hides what it is behind two endings}
       # Links
-      - {name: LINK_IP, score: 2.0, check: link-to-address, reason: a link leads to a bare address}
+      - {name: LINK_IP, score: 3.0, check: link-to-address, reason: a link leads to a bare address}
       - {name: LINK_FEIGNS, score: 2.5, check: link-shows-other-host, reason: a link shows one host and leads to another}
       - {name: MANY_LINKS, score: 0.6, check: many-links, reason: fifty links and more}
       # Words
       - {name: PRIZE, score: 2.2, reason: promises a prize, words: [you have won, you are a winner, "lotter*",
           claim your prize, unclaimed prize, cash prize]}
-      - {name: FORTUNE, score: 2.8, reason: somebody far away shares a fortune, words: [next of kin, late client,
+      - {name: FORTUNE, score: 3.2, reason: somebody far away shares a fortune, words: [next of kin, late client,
           million dollars, million united states dollars, unclaimed funds, inheritance fund, transfer of funds,
           "beneficiary of*", western union, money gram]}
-      - {name: PILLS, score: 2.5, reason: sells medicine, words: ["viagra*", "cialis*", "levitra*", online pharmacy,
+      - {name: PILLS, score: 2.8, reason: sells medicine, words: ["viagra*", "cialis*", "levitra*", online pharmacy,
           no prescription, "xanax*", "valium*", weight loss, lose weight]}
-      - {name: MONEY, score: 1.6, reason: easy money, words: [make money fast, earn extra cash, work from home,
+      - {name: MONEY, score: 2.6, reason: easy money, words: [make money fast, earn extra cash, work from home,
           financial freedom, double your income, be your own boss, no experience needed, "guaranteed income*"]}
-      - {name: CREDIT, score: 1.6, reason: cheap credit, words: [bad credit, no credit check, consolidate your debt,
+      - {name: CREDIT, score: 2.6, reason: cheap credit, words: [bad credit, no credit check, consolidate your debt,
           eliminate debt, lowest rates, mortgage rates, refinance your home, pre-approved]}
-      - {name: HURRY, score: 1.0, reason: hurries the reader, words: [act now, limited time offer, offer expires,
+      - {name: HURRY, score: 1.8, reason: hurries the reader, words: [act now, limited time offer, offer expires,
           order now, don't delete, urgent response, while supplies last, "call now*"]}
       - {name: ACCOUNT, score: 2.0, reason: asks for a password, words: [verify your account, confirm your password,
           your account has been suspended, your account will be closed, unusual activity, update your billing,
           validate your mailbox, mailbox is full click]}
       - {name: ADULT, score: 2.2, reason: offers pictures or company, words: [adult content, hot singles, xxx,
           "porn*", enlarge your, "penis*", live girls]}
-      - {name: BULK, score: 0.9, reason: speaks of being removed, words: [to be removed from, remove me in the subject,
+      - {name: BULK, score: 2.0, reason: speaks of being removed, words: [to be removed from, remove me in the subject,
           this is not spam, opt-out, you are receiving this because you opted, one time mailing, "bulk email*"]}
       - {name: FREE, score: 0.8, reason: free of charge, in: subject, words: [free, 100% free, risk free, "free!!!"]}
     """
