@@ -4,7 +4,9 @@ import RdKafka
 /// Appends single records, each whenever it comes: what waits at the same time is sent together. Used by one thread.
 ///
 /// An idempotent producer that waits for all replicas: a record is there once it was reported, once, and in the order in
-/// which it came. One that is not reported within the patience is given up: it is not sent any more, and may be there
+/// which it came. While a partition has records under way, what comes for it waits here, and goes together then: given to
+/// librdkafka at once, it could not go before either (one request at a time), and librdkafka's thread would ask all that
+/// time, without a pause, whether it can. One that is not reported within the patience is given up: it is not sent any more, and may be there
 /// (`.unknownResult`) only if it had been sent.
 final class Appender {
   struct Item: Sendable {
@@ -19,7 +21,10 @@ final class Appender {
   private var client: ProducerClient?
   private var sent: [Int: Item] = [:]
   private var nextToken = 0
-  /// What the producer's queue, which is bounded in bytes, had no room for: callers wait, and so do their clients.
+  /// How many records each partition has under way.
+  private var underWay: [TopicPartition: Int] = [:]
+  /// What has to wait for its partition, or for room in the producer's queue, which is bounded in bytes: callers wait, and
+  /// so do their clients.
   private var waiting: [Item] = []
 
   /// - Parameter wake: called on another thread when there is something to `serve`.
@@ -38,28 +43,37 @@ final class Appender {
     client?.serve(milliseconds: 0)
     settle()
     guard !waiting.isEmpty else { return }
-    var rest = waiting[...]
-    sending: while let item = rest.first {
+    let busy = Set(underWay.keys)
+    var (rest, isFull): ([Item], Bool) = ([], false)
+    for item in waiting {
       if item.deadline.isOver {
         item.answer.resume(returning: .failure(BrokerError(.unavailable, "produce: too much waits already")))
+      } else if isFull || busy.contains(item.record.place) {
+        rest.append(item)
       } else {
         do throws(KafkaError) {
-          guard try ready().offer(item.record, token: nextToken) else { break sending }
-          sent[nextToken] = item
-          nextToken += 1
+          if try ready().offer(item.record, token: nextToken) {
+            sent[nextToken] = item
+            underWay[item.record.place, default: 0] += 1
+            nextToken += 1
+          } else {
+            isFull = true
+            rest.append(item)
+          }
         } catch {
           item.answer.resume(returning: .failure(BrokerError(error, "produce")))
         }
       }
-      rest.removeFirst()
     }
-    waiting = Array(rest)
+    waiting = rest
   }
 
   private func settle() {
     guard let client else { return }
     for report in client.takeReports() {
       guard let item = sent.removeValue(forKey: report.token) else { continue }
+      let place = item.record.place
+      underWay[place] = underWay[place].flatMap { $0 > 1 ? $0 - 1 : nil }
       item.answer.resume(returning: Self.result(report))
     }
     if let error = client.fatalError { end(error) }
@@ -96,6 +110,7 @@ final class Appender {
       item.answer.resume(returning: .failure(BrokerError(.unknownResult, "produce was not answered\(why)")))
     }
     sent = [:]
+    underWay = [:]
     for item in waiting { item.answer.resume(returning: .failure(BrokerError(.unavailable, "produce\(why)"))) }
     waiting = []
   }

@@ -21,6 +21,17 @@ extension BrokerError {
     self.init(kind, "\(doing): \(error)", hint: Self.hint(error))
   }
 
+  /// A partition cannot be read on.
+  init(reading partition: TopicPartition, _ error: KafkaError) {
+    guard error.isDamage else {
+      self.init(error, "\(partition) cannot be read on")
+      return
+    }
+    self.init(
+      .corrupt, "\(partition) holds damaged records: \(error)",
+      hint: "by a broker's disk or memory, or on the way; another replica may have them whole")
+  }
+
   private static func hint(_ error: KafkaError) -> String? {
     switch error.kind {
     case .outOfRange:

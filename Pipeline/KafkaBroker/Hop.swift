@@ -3,6 +3,8 @@ import RdKafka
 
 /// How a member of a group makes outputs and progress durable. Used by one thread.
 protocol Hop: AnyObject {
+  /// Whether settlements are dear however few records they have.
+  var costsTheSameForMore: Bool { get }
   /// Takes the member's name over: its predecessor can do nothing any more.
   func prepare() throws(HopFailure)
   /// Appends the records, and tells the group how far it has come.
@@ -44,6 +46,8 @@ final class Rotation: Hop {
   private var turn = 0
   private var unknown: BrokerError?
 
+  let costsTheSameForMore = true
+
   init(_ options: KafkaBroker.Options, id: String) {
     transactors = (0..<max(1, options.rotation)).map {
       Transactor(options, id: "\(id).\($0)", isRenewable: false)
@@ -68,6 +72,8 @@ final class Rotation: Hop {
 final class Forwarding: Hop {
   private let options: KafkaBroker.Options
   private var client: ProducerClient?
+
+  let costsTheSameForMore = false
 
   init(_ options: KafkaBroker.Options) { self.options = options }
 

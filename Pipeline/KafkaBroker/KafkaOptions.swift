@@ -52,7 +52,7 @@ extension KafkaBroker.Options {
   private static let ours: Set<String> = [
     "bootstrap.servers", "group.id", "group.instance.id", "partition.assignment.strategy", "enable.auto.commit",
     "enable.auto.offset.store", "auto.offset.reset", "isolation.level", "transactional.id", "enable.idempotence",
-    "acks", "allow.auto.create.topics", "enable.partition.eof", "max.in.flight", inFlight,
+    "acks", "allow.auto.create.topics", "enable.partition.eof", "check.crcs", "max.in.flight", inFlight,
   ]
   private static let inFlight = "max.in.flight.requests.per.connection"
 
@@ -93,7 +93,7 @@ extension KafkaBroker.Options {
       "group.id": membership.group, "group.instance.id": membership.instance,
       "partition.assignment.strategy": assignor == .cooperative ? "cooperative-sticky" : "range",
       "enable.auto.commit": "false", "enable.auto.offset.store": "false", "auto.offset.reset": "error",
-      "isolation.level": "read_committed", "fetch.wait.max.ms": "100",
+      "isolation.level": "read_committed", "check.crcs": "true", "fetch.wait.max.ms": "100",
       "session.timeout.ms": "\(sessionTimeout.milliseconds)", "heartbeat.interval.ms": "\(heartbeat.milliseconds)",
       "max.poll.interval.ms": "\(max(300_000, revoking * 2, sessionTimeout.milliseconds))",
     ])
@@ -104,7 +104,7 @@ extension KafkaBroker.Options {
     settings([
       "group.id": "mailflow-reader", "enable.auto.commit": "false", "enable.auto.offset.store": "false",
       "auto.offset.reset": "error", "isolation.level": "read_committed", "enable.partition.eof": "true",
-      "fetch.wait.max.ms": "10",
+      "check.crcs": "true", "fetch.wait.max.ms": "10",
     ])
   }
 

@@ -92,7 +92,11 @@ final class MemberThread {
         places = try client.committed(self.places(names), milliseconds: options.patienceMilliseconds)
         for index in places.indices where places[index].offset < 0 { places[index].offset = PartitionOffset.beginning }
       }
-      for name in names { queues[name] = client.queue(topic: name.topic, partition: name.partition) }
+      for name in names {
+        // One that is left of an attempt before would end the new one's watch when it goes.
+        queues[name] = nil
+        queues[name] = client.queue(topic: name.topic, partition: name.partition)
+      }
       try client.assign(places, incrementally: isIncremental)
     } catch {
       if error.isFatal { pending = nil }
@@ -155,31 +159,43 @@ final class MemberThread {
   private func take(_ limit: Int) -> [Record] {
     let partitions = state.withLock { $0.readable() }
     guard !partitions.isEmpty else { return [] }
-    let batches = partitions.map { _ in client.batch() }
+    var batches = [MessageBatch?](repeating: nil, count: partitions.count)
     let share = (limit + partitions.count - 1) / partitions.count
     var left = limit
-    for quota in [share, limit] {
-      for (partition, batch) in zip(partitions, batches) where left > 0 {
-        guard let queue = queues[partition.name] else { continue }
-        let before = batch.count
-        let found = queue.take(min(quota, left), into: batch)
-        left -= batch.count - before
-        if case .failed(let error) = found,
-          error.kind == .outOfRange || error.kind == .unknownTopic || error.kind == .notPermitted
-        {
-          state.withLock { $0.report(BrokerError(error, "\(partition.name) cannot be read on")) }
+    var mayHaveMore = Array(partitions.indices)
+    for quota in [share, limit] where left > 0 {
+      mayHaveMore = mayHaveMore.filter { index in
+        guard left > 0, let queue = queues[partitions[index].name] else { return false }
+        let (wanted, before) = (min(quota, left), batches[index]?.count ?? 0)
+        let found = queue.take(wanted, into: &batches[index])
+        let taken = (batches[index]?.count ?? 0) - before
+        left -= taken
+        if case .failed(let error) = found {
+          reportFailure(of: partitions[index].name, error)
+          return false
         }
+        return taken == wanted
       }
     }
     var records: [Record] = []
     records.reserveCapacity(limit - left)
-    for (partition, messages) in zip(partitions, batches) where messages.count > 0 {
+    for (partition, messages) in zip(partitions, batches) {
+      guard let messages, messages.count > 0 else { continue }
       let batch = KafkaBatch(messages)
       for index in 0..<messages.count {
         records.append(batch.record(index, of: partition.name, generation: partition.generation))
       }
     }
     return records
+  }
+
+  /// What does not pass by itself is told to the caller.
+  private func reportFailure(of name: TopicPartition, _ error: KafkaError) {
+    switch error.kind {
+    case .outOfRange, .unknownTopic, .notPermitted: break
+    default: guard error.isDamage else { return }
+    }
+    state.withLock { $0.report(BrokerError(reading: name, error)) }
   }
 
   private func seek() {
@@ -196,6 +212,7 @@ final class MemberThread {
   /// A seek; where librdkafka has given the partition's fetching up, because its offset was out of range, the partition
   /// is assigned anew. (Without incremental assignments that would take all others along: the member has to join again.)
   private func move(_ place: PartitionOffset) throws(KafkaError) {
+    defer { queues[TopicPartition(place.topic, place.partition)]?.goOn() }
     do throws(KafkaError) { try client.seek(place, milliseconds: options.patienceMilliseconds) } catch {
       guard error.kind == .notFetching, isIncremental, pending == nil, !state.withLock({ $0.revocation != nil }) else {
         throw error

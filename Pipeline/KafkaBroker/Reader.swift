@@ -25,7 +25,7 @@ final class Reader {
     do throws(KafkaError) { return try take(partition, from: offset, to: marks.end, limit) } catch {
       client = nil
       queues = [:]
-      throw BrokerError(error, "read \(partition)")
+      throw BrokerError(reading: partition, error)
     }
   }
 
@@ -38,6 +38,7 @@ final class Reader {
       return []
     }
     queues[partition] = queue
+    queue.goOn()
     try client.assign(
       [PartitionOffset(topic: partition.topic, partition: partition.partition, offset: offset)], incrementally: false)
     defer { try? client.unassign([], incrementally: false) }
@@ -52,7 +53,9 @@ final class Reader {
       switch found {
       case .end(let place): if place >= end { break reading }
       case .nothing: break
-      case .failed(let error): if error.kind != .unavailable { throw error }
+      case .failed(let error):
+        if error.isDamage, messages.count > 0 { break reading }
+        if error.kind != .unavailable { throw error }
       }
     }
     let batch = KafkaBatch(messages)
@@ -97,15 +100,15 @@ final class Reader {
       while client.poll() != nil {}
       var left: [(name: TopicPartition, queue: PartitionQueue)] = []
       for (name, queue) in queues {
-        let messages = client.batch()
-        let found = queue.take(1, into: messages)
-        if messages.count > 0 {
+        var messages: MessageBatch?
+        let found = queue.take(1, into: &messages)
+        if let messages, messages.count > 0 {
           result[name] = KafkaBatch(messages).record(0, of: name, generation: 0)
           continue
         }
         switch found {
         case .end: break
-        case .failed(let error) where error.kind == .outOfRange: break
+        case .failed(let error) where error.kind == .outOfRange || error.isDamage: break
         case .failed(let error) where error.kind != .unavailable: throw error
         case .nothing, .failed: left.append((name, queue))
         }

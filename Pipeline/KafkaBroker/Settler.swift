@@ -13,6 +13,10 @@ final class Settler {
   /// Records beyond which waiting settlements do not share a transaction.
   static let maximumRecords = 5000
 
+  /// How far apart settlements of several records begin at least: until then more are done, and a transaction costs the
+  /// same for all of them. A few records at a time do not wait.
+  private static let pace = (records: 3, nanoseconds: Int64(20_000_000))
+
   private let hop: any Hop
   private let state: Monitor<MemberState>
   private let patience: Duration
@@ -39,6 +43,8 @@ final class Settler {
 
   /// Settles all of these, in order.
   func settle(_ jobs: [Job]) {
+    let began = monotonicNanoseconds()
+    defer { if jobs.reduce(0, { $0 + $1.records.count }) >= Self.pace.records { rest(since: began) } }
     var group: [Job] = []
     var count = 0
     for job in jobs {
@@ -51,6 +57,14 @@ final class Settler {
       count += job.records.count
     }
     settleTogether(group)
+  }
+
+  private func rest(since began: Int64) {
+    let until = began + Self.pace.nanoseconds
+    guard hop.costsTheSameForMore else { return }
+    state.wait { state -> Monitor<MemberState>.Waiting<Void> in
+      state.isClosing || monotonicNanoseconds() >= until ? .result(()) : .until(until)
+    }
   }
 
   private func settleTogether(_ jobs: [Job]) {

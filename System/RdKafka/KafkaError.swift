@@ -81,6 +81,14 @@ public struct KafkaError: Error, Sendable, CustomStringConvertible {
       .contains { $0.rawValue == code }
   }
 
+  /// Bytes of a partition are damaged, or in a form that is not understood. librdkafka skips such records and goes on.
+  public var isDamage: Bool {
+    [
+      RD_KAFKA_RESP_ERR__BAD_MSG, RD_KAFKA_RESP_ERR__BAD_COMPRESSION, RD_KAFKA_RESP_ERR__NOT_IMPLEMENTED,
+      RD_KAFKA_RESP_ERR_INVALID_MSG,
+    ].contains { $0.rawValue == code }
+  }
+
   /// The words and the code.
   public var description: String { "\(message) (Kafka \(code))" }
 

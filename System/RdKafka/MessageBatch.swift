@@ -67,6 +67,8 @@ public final class MessageBatch: @unchecked Sendable {
 public final class PartitionQueue {
   private let client: Client
   private let raw: OpaquePointer
+  /// Nothing behind this is handed out: librdkafka has skipped something.
+  private var damage: KafkaError?
 
   /// What was found in the queue behind the messages.
   public enum Found {
@@ -93,19 +95,51 @@ public final class PartitionQueue {
   }
 
   /// Takes at most `limit` messages into `batch`. Waits for the first no longer than `milliseconds`.
-  public func take(_ limit: Int, into batch: MessageBatch, milliseconds: Int = 0) -> Found {
-    if milliseconds > 0, limit > 0 {
-      guard let message = rd_kafka_consume_queue(raw, Int32(clamping: milliseconds)) else { return .nothing }
-      if let found = batch.append(message) { return found }
-      return take(limit - 1, into: batch)
+  ///
+  /// Behind damage there is nothing more, until `goOn`.
+  public func take(_ limit: Int, into batch: MessageBatch, milliseconds: Int) -> Found {
+    if let damage { return .failed(damage) }
+    guard milliseconds > 0, limit > 0 else { return take(limit) { batch } }
+    guard let message = rd_kafka_consume_queue(raw, Int32(clamping: milliseconds)) else { return .nothing }
+    if let found = batch.append(message) { return noticed(found) }
+    return take(limit - 1) { batch }
+  }
+
+  /// Takes at most `limit` messages into the batch, which is made if there are any. Does not wait.
+  public func take(_ limit: Int, into batch: inout MessageBatch?) -> Found {
+    take(limit) {
+      if let batch { return batch }
+      let new = MessageBatch(client)
+      batch = new
+      return new
     }
+  }
+
+  private func take(_ limit: Int, _ batch: () -> MessageBatch) -> Found {
+    if let damage { return .failed(damage) }
+    guard limit > 0 else { return .nothing }
     var found = Found.nothing
-    withUnsafeTemporaryAllocation(of: UnsafeMutablePointer<rd_kafka_message_t>?.self, capacity: max(1, limit)) { room in
+    withUnsafeTemporaryAllocation(of: UnsafeMutablePointer<rd_kafka_message_t>?.self, capacity: limit) { room in
       let count = rd_kafka_consume_batch_queue(raw, 0, room.baseAddress, limit)
-      for index in 0..<max(0, count) {
-        if let message = room[index], let one = batch.append(message) { found = one }
+      guard count > 0 else { return }
+      let batch = batch()
+      for message in room[..<count] {
+        guard let message else { continue }
+        if damage != nil {
+          rd_kafka_message_destroy(message)
+        } else if let one = batch.append(message) {
+          found = noticed(one)
+        }
       }
     }
     return found
   }
+
+  private func noticed(_ found: Found) -> Found {
+    if case .failed(let error) = found, error.isDamage { damage = error }
+    return found
+  }
+
+  /// Hands messages out again: those of another place.
+  public func goOn() { damage = nil }
 }

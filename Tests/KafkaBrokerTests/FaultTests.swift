@@ -1,3 +1,4 @@
+import Foundation
 import Glibc
 import KafkaBroker
 import Pipeline
@@ -81,6 +82,46 @@ struct FaultTests {
       offset = last.offset + 1
     }
     return found
+  }
+
+  /// A bit that falls over on a broker's disk.
+  @Test("what a broker's disk has damaged is reported, and neither served nor skipped")
+  func damaged() async throws {
+    let topic = "damaged-\(SystemRandom().next())"
+    let broker = try await open()
+    try await broker.create([TopicSpecification(topic, retention: .unlimited)])
+    // Each with a checksum of its own.
+    for text in ["first", "second", "third"] { try await broker.produce([record(topic, text)]) }
+    let file = try #require(
+      FileHandle(forUpdatingAtPath: "\(TestKafka.folder())/\(topic)-0/00000000000000000000.log"))
+    let place = try #require(try file.readToEnd()?.firstRange(of: Data("second".utf8)))
+    try file.seek(toOffset: UInt64(place.lowerBound))
+    try file.write(contentsOf: Data("S".utf8))
+    try file.close()
+
+    let consumer = try await broker.join(Membership(group: topic, topics: [topic], instance: "one"))
+    var seen: [String] = []
+    let error = await #expect(throws: BrokerError.self) {
+      while true {
+        guard case .records(let records) = try await consumer.next(limit: 100) else { continue }
+        for record in records { seen.append(try await record.value().text) }
+      }
+    }
+    #expect(error?.kind == .corrupt)
+    #expect(seen == ["first"])
+    #expect(try await broker.read(TopicPartition(topic, 0), from: 0, limit: 100).count == 1)
+    let reading = await #expect(throws: BrokerError.self) {
+      try await broker.read(TopicPartition(topic, 0), from: 1, limit: 100)
+    }
+    #expect(reading?.kind == .corrupt)
+    // Whoever has looked at it can go on behind.
+    try await consumer.seek(TopicPartition(topic, 0), to: 2)
+    while true {
+      guard case .records(let records) = try? await consumer.next(limit: 100) else { continue }
+      #expect(try await records.first?.value().text == "third")
+      break
+    }
+    await broker.close()
   }
 
   private func record(_ topic: String, _ text: String) -> OutgoingRecord {

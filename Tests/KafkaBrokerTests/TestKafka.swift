@@ -1,4 +1,5 @@
 import BrokerConformance
+import Foundation
 import Glibc
 import KafkaBroker
 import Pipeline
@@ -13,6 +14,14 @@ enum TestKafka {
 
   /// The process of that broker, which the fault tests may stop and continue; only where nothing else uses it.
   static let process = environment("MAILFLOW_TEST_KAFKA_PID").flatMap { pid_t($0) }
+
+  /// Where that broker keeps its topics.
+  static func folder() throws -> String {
+    let arguments = try String(contentsOfFile: "/proc/\(process ?? 0)/cmdline", encoding: .utf8).split(separator: "\0")
+    let properties = try String(contentsOfFile: String(arguments.last ?? ""), encoding: .utf8)
+    let line = try #require(properties.split(separator: "\n").first { $0.hasPrefix("log.dirs=") })
+    return String(line.dropFirst("log.dirs=".count))
+  }
 
   /// As in service, but quick to hear of changes.
   static func options(
