@@ -1,12 +1,13 @@
 """On a real Kafka broker: the engine beside C on librdkafka, the service beside itself on the embedded broker."""
 import os
-import subprocess
 
 from cluster import Cluster
 from engine import cost, rate
-from measure import ROOT, line, result, wait_for
+from measure import line, result
 from service import USER, Mailflow, burst
 
+# What ours are set up with, too.
+PEER = ["compression.codec=lz4"]
 GUARANTEES = {"transactional": "exactly-once", "at-least-once": "at-least-once"}
 
 
@@ -25,14 +26,14 @@ class Sides:
     def pair(self, *words):
         """Ours and the peer's results of the same work. A word that is a function makes a fresh topic for each."""
         results = []
-        for program in [[self.ours, "kafka"], [self.peer]]:
+        for program, more in [([self.ours, "kafka"], []), ([self.peer], PEER)]:
             topics, arguments = [], []
             for word in words[1:]:
                 if callable(word):
                     topics.append(word())
                     word = topics[-1]
                 arguments.append(word)
-            results.append(result(*program, words[0], self.servers, *arguments))
+            results.append(result(*program, words[0], self.servers, *arguments, *more))
             if topics:
                 self.cluster.delete(*topics)
         return results
@@ -51,7 +52,7 @@ def both(pairs, name, goals=(None, None)):
     line(f"{name}-cpu", [cost(run) for run in ours], [cost(run) for run in theirs], "µs/record", ratio_goal=goals[1])
 
 
-def waits(pairs, name, goal=None, peer_name=None):
+def waits(pairs, name, goal=None):
     ours, theirs = zip(*pairs)
     for which in ["p50", "p99"]:
         line(
@@ -67,7 +68,7 @@ def hop(setting):
     sides = Sides(setting)
     count = 30_000 if setting.quick else 100_000
     source = sides.cluster.fresh("source")
-    result(sides.peer, "produce", sides.servers, source, count, 1024)
+    result(sides.peer, "produce", sides.servers, source, count, 1024, *PEER)
     for name, guarantee in GUARANTEES.items():
         pairs = [
             sides.pair("hop", source, lambda: sides.cluster.fresh("target"), count, 5000, guarantee)
@@ -83,7 +84,7 @@ def append(setting):
     pairs = [sides.pair("produce", lambda: sides.cluster.fresh("produce"), count, 1024) for _ in range(setting.rounds)]
     both(pairs, "kafka-produce", (0.9, 0.77))
     source = sides.cluster.fresh("consume")
-    result(sides.peer, "produce", sides.servers, source, count, 1024)
+    result(sides.peer, "produce", sides.servers, source, count, 1024, *PEER)
     both([sides.pair("consume", source, count) for _ in range(setting.rounds)], "kafka-consume", (0.9, 0.77))
     sides.cluster.delete(source)
 
@@ -137,7 +138,7 @@ def accept(setting):
             bursts.append([accepted(service, sessions, messages) for service in services])
             timed.append([
                 result(smtp, service.smtp, sessions, messages, 10240, "bob@example.org", USER) for service in services])
-            raw.append(result(sides.peer, "single", sides.servers, topic, messages, sessions, 10240))
+            raw.append(result(sides.peer, "single", sides.servers, topic, messages, sessions, 10240, *PEER))
         ours, theirs = zip(*bursts)
         name = f"kafka-accept-{sessions}"
         line(name, [run["rate"] for run in ours], [run["rate"] for run in theirs], "messages/s", higher=True)

@@ -98,7 +98,7 @@ def burst(port, messages, delivered, *roots, sessions=20):
          f"127.0.0.1:{port}"], check=True, timeout=300)
     accepted = time.monotonic() - start
     if delivered:
-        wait_for(f"{messages} messages in the mailbox", lambda: delivered() - before >= messages, limit=300)
+        wait_for(f"{messages} messages in the mailbox", lambda: delivered() - before >= messages, limit=120)
     seconds = time.monotonic() - start
     return {"rate": messages / seconds, "cpu": (cpu(*roots) - used) / messages * 1e3, "accepted": messages / accepted}
 
