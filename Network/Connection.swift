@@ -142,6 +142,9 @@ extension Connection {
   }
 
   /// Waits until the socket is ready for what `direction` needs, or until `deadline`.
+  ///
+  /// Not inlined, as other async functions here: each copy would be a part of the frame that an idle connection keeps.
+  @inline(never)
   func wait(
     _ direction: Direction, for needs: Readiness, until deadline: Int64, operation: NetworkError.Operation,
     isIdle: Bool = false, isolation: isolated (any Actor)? = #isolation

@@ -11,7 +11,7 @@ extension Connection {
     // What fits into one packet's worth of copying goes out together with what was written.
     guard range.count > Self.highWaterMark, tls == nil else { return try await copy(descriptor, range) }
     try await flush()
-    limitUnsent(transport.descriptor, bytes: 128 * 1024)  // more would only be memory: the peer is slower
+    limitUnsent()
     var rest = range
     var slices = 0
     isSending = true
@@ -28,6 +28,11 @@ extension Connection {
       case .mustWait(let needs): try await waitToSend(needs)
       }
     }
+  }
+
+  /// Has the kernel take at most 128 KiB that it cannot send yet: more would only be memory, for a peer that is slower.
+  func limitUnsent() {
+    Linux.limitUnsent(transport.descriptor, bytes: 128 * 1024)
   }
 
   /// At most handed to the kernel at once.

@@ -137,8 +137,9 @@ extension Connection {
     return (buffer + tail, EventLoop.bufferSize - tail)
   }
 
-  /// Whoever waits with nothing in the buffer holds none.
+  /// Whoever waits with nothing in the buffer holds none; nor what was needed to write.
   private func releaseBuffer() {
+    if pending == 0, !isSending { (output, sent) = ([], 0) }
     guard head == tail, let buffer else { return }
     loop.giveBuffer(buffer)
     self.buffer = nil

@@ -29,6 +29,7 @@ extension Connection {
   ///   - timeout: for all of the handshake.
   /// - Throws: `timedOut(.handshake)`, `tls`, `truncated`, `cancelled`, `closed`, and what the system says.
   @discardableResult
+  @inline(never)
   public func startTLS(
     _ context: TLSContext, serverName: String? = nil, timeout: Duration = .seconds(30)
   ) async throws(NetworkError) -> TLSDescription {

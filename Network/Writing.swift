@@ -39,6 +39,7 @@ extension Connection {
   }
 
   /// Sends what was written; returns once the kernel has it.
+  @inline(never)
   public func flush() async throws(NetworkError) {
     while sent < output.count {
       sent += try await send(output[sent...])
@@ -58,6 +59,7 @@ extension Connection {
   /// To close while bytes wait to be read makes the kernel reset the connection, and the peer may lose our last answer.
   /// Waits at most `timeout` for the peer's end and takes at most 1 MiB; when cancelled, only takes
   /// what has come already.
+  @inline(never)
   public func finish(timeout: Duration = .seconds(1)) async {
     defer { close() }
     limitReading(to: timeout)  // an older limit may have passed
@@ -76,6 +78,7 @@ extension Connection {
   }
 
   /// What `fill` does first: sends what was written, unless a writer is at it.
+  @inline(never)
   func flushBeforeReading() async throws(NetworkError) {
     while sent < output.count, !isSending {
       switch try trySend(output[sent...]) {
@@ -92,6 +95,7 @@ extension Connection {
   }
 
   /// At least one byte of some, waiting if need be.
+  @inline(never)
   private func send(_ bytes: ArraySlice<UInt8>) async throws(NetworkError) -> Int {
     isSending = true
     defer { isSending = false }
@@ -133,6 +137,7 @@ extension Connection {
     }
   }
 
+  @inline(never)
   func waitToSend(_ needs: Readiness) async throws(NetworkError) {
     try await wait(.writing, for: needs, until: loop.deadline(after: writeTimeout), operation: .write)
   }

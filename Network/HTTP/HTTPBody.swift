@@ -60,6 +60,7 @@ public final class HTTPBody {
     return all
   }
 
+  @inline(never)
   private func next() async throws(Failure) -> [UInt8]? {
     if let failure { throw failure }
     guard !isAtEnd else { return nil }
@@ -89,6 +90,7 @@ public final class HTTPBody {
     } catch { throw .refused(error) }
   }
 
+  @inline(never)
   private func fill() async throws(Failure) -> Bool {
     let connection = wire.connection
     do throws(NetworkError) {
@@ -122,6 +124,7 @@ public final class HTTPBody {
   }
 
   /// Reads and throws away what is left; whether the next request can be read.
+  @inline(never)
   func discard() async -> Bool {
     limit = .max
     while !isAtEnd {

@@ -39,28 +39,53 @@ public struct HTTPSession {
       return await connection.finish()
     }
     defer { limits.clients?.leave(client) }
+    connection.limitUnsent()  // answers to many requests, of a client that does not read them
     do throws(NetworkError) {
       if let certificate { try await connection.startTLS(certificate.current, timeout: limits.headTime) }
-      while try await serveOne(wire) {}
+      var next = Next.request
+      while case .request = next { next = try await serveOne(wire) }
+      // Out here, so that nothing of the request is kept for as long as that takes.
+      if case .upgrade(let run) = next { await run(connection) }
     } catch {}
     await connection.finish()
   }
 
-  /// Reads and answers one request; false when it was the last one.
-  private mutating func serveOne(_ wire: HTTPWire) async throws(NetworkError) -> Bool {
-    let head: HTTPHead
-    do throws(NetworkError) {
-      switch try await wire.nextHead() {
-      case .end: return false
-      case .refused(let error): return try await refuse(error, wire)
-      case .head(let next): head = next
-      }
-    } catch .timedOut(.read) where !wire.parser.isIdle {
-      return try await refuse(HTTPError(408, "the request took too long"), wire)
-    }
+  /// What comes behind an answer.
+  private enum Next {
+    case request
+    case end
+    case upgrade(@Sendable (Connection) async -> Void)
+  }
+
+  /// Reads and answers one request.
+  @inline(never)
+  private mutating func serveOne(_ wire: HTTPWire) async throws(NetworkError) -> Next {
+    guard let head = try await nextHead(wire) else { return .end }
     served &+= 1
     // Hundreds of requests may lie in the buffer, and a handler need not wait: others of the loop have their turn.
     if served & 15 == 0 { await Task.yield() }
+    return try await answer(head, wire)
+  }
+
+  /// The next head; nil at the end. What is refused has been answered then.
+  @inline(never)
+  private func nextHead(_ wire: HTTPWire) async throws(NetworkError) -> HTTPHead? {
+    let refusal: HTTPError
+    do throws(NetworkError) {
+      switch try await wire.nextHead() {
+      case .end: return nil
+      case .head(let head): return head
+      case .refused(let error): refusal = error
+      }
+    } catch .timedOut(.read) where !wire.parser.isIdle {
+      refusal = HTTPError(408, "the request took too long")
+    }
+    _ = try await refuse(refusal, wire)
+    return nil
+  }
+
+  @inline(never)
+  private func answer(_ head: HTTPHead, _ wire: HTTPWire) async throws(NetworkError) -> Next {
     let body = HTTPBody(head, wire)
     let response = await handler(head.request, body)
     switch body.failure {
@@ -74,18 +99,19 @@ public struct HTTPSession {
       try await wire.send(response, to: head.request, keepsAlive: true)
       try await connection.flush()
       connection.limitReading(to: nil)
-      await run(connection)
-      return false
+      return .upgrade(run)
     }
     var keepsAlive = head.request.keepsAlive && !connection.isDraining && body.isWorthDiscarding
     // Its end is the only one that HTTP/1.0 would see.
     if response.body.size == nil, !head.request.isVersion11 { keepsAlive = false }
     try await wire.send(response, to: head.request, keepsAlive: keepsAlive)
-    return keepsAlive ? await body.discard() : false
+    guard keepsAlive, await body.discard() else { return .end }
+    return .request
   }
 
-  private func refuse(_ error: HTTPError, _ wire: HTTPWire) async throws(NetworkError) -> Bool {
+  @inline(never)
+  private func refuse(_ error: HTTPError, _ wire: HTTPWire) async throws(NetworkError) -> Next {
     try await wire.send(.text(error.status, error.reason), keepsAlive: false)
-    return false
+    return .end
   }
 }

@@ -18,6 +18,7 @@ final class HTTPWire {
   }
 
   /// Waits for the head of the next request.
+  @inline(never)
   func nextHead() async throws(NetworkError) -> Arrival {
     connection.limitReading(to: nil)
     connection.writeTimeout = limits.writeTime
@@ -43,6 +44,7 @@ final class HTTPWire {
   /// Writes an answer. What was gathered is sent when the client has nothing more to be read.
   ///
   /// Throws also when the body cannot be sent whole: then what follows cannot be told from it.
+  @inline(never)
   func send(
     _ response: HTTPResponse, to request: HTTPRequest? = nil, keepsAlive: Bool
   ) async throws(NetworkError) {

@@ -64,6 +64,7 @@ public final class WebSocket {
     outbox.close()
   }
 
+  @inline(never)
   private func end(_ close: WebSocketClose) async {
     let bytes = machine.close(close)
     if !bytes.isEmpty, machine.closed == nil { await attempt(bytes) }
@@ -82,12 +83,14 @@ public final class WebSocket {
     } catch { machine.end(.lost) }
   }
 
+  @inline(never)
   private func write(_ bytes: [UInt8]) async throws(NetworkError) {
     guard !bytes.isEmpty else { return }
     try await connection.write(bytes)
     try await connection.flush()
   }
 
+  @inline(never)
   private func sendOutbox() async throws(NetworkError) {
     while let messages = outbox.take() {
       for message in messages { try await connection.write(WebSocketFrame.bytes(message)) }
