@@ -15,7 +15,7 @@ import WebGateway
 
 /// The composition root: the one place that sees everything, and decides what an installation is made of.
 public enum Mailflow {
-  /// The application; `App/Executable` runs it.
+  /// The application; `App/Main.swift` runs it.
   public static let application = Application(
     name: "mailflow", summary: "Mail as a pipeline: every step a stage, every edge a durable topic.",
     version: "0.1.0", vocabulary: vocabulary,

@@ -129,10 +129,12 @@ extension Command {
         Console.write(1, Array(content))
         return .ok
       }
-      Console.out("stage     \(letter.stage)\nreason    \(letter.reason)\nmessage   \(letter.message)")
-      Console.out("attempts  \(letter.attempts)\nfirst     \(letter.first)\nlast      \(letter.last)")
-      Console.out("size      \(content.count) bytes")
-      for attribute in letter.content?.attributes ?? [] { Console.out("\(attribute.name)  \(attribute.value)") }
+      let facts = [
+        ["stage", "\(letter.stage)"], ["reason", letter.reason], ["message", letter.message],
+        ["attempts", "\(letter.attempts)"], ["first", "\(letter.first)"], ["last", "\(letter.last)"],
+        ["size", "\(content.count) bytes"],
+      ]
+      Console.out(Console.table(facts + (letter.content?.attributes ?? []).map { [$0.name, $0.value] }))
       for event in letter.content?.history ?? [] { Console.out("  \(TraceText.line(event))") }
       return .ok
     }

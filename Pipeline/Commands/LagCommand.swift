@@ -116,6 +116,7 @@ struct OperatorSession {
         .unavailable, "there is no data folder \(folder.path)",
         hint: "name the one that the service runs on with --data DIR, or start it with `\(application.name) up`")
     }
+    try folder.requireAccess()
     // Opening a broker makes one where there is none: looking must not.
     guard topology.broker != .embedded || DataFolder.exists(folder.broker) else {
       throw ServiceError(

@@ -24,8 +24,8 @@ extension Command {
         Console.out(
           isJSON
             ? JSONValue.object([.init("ok", true), .init("diagnostics", [])]).text
-            : "\(deployment.file): good: \(deployment.topology.flows.count) flows, \(stages) stages, "
-              + "\(deployment.topology.gateways.count) gateways")
+            : "\(deployment.file): good: \(count(deployment.topology.flows.count, "flow")), \(count(stages, "stage")), "
+              + count(deployment.topology.gateways.count, "gateway"))
         return .ok
       } catch let error as TopologyError where isJSON {
         let diagnostics = error.diagnostics.map { diagnostic in
@@ -43,6 +43,9 @@ extension Command {
       }
     }
   }
+
+  /// `1 flow`, `2 flows`.
+  private static func count(_ number: Int, _ word: String) -> String { "\(number) \(word)\(number == 1 ? "" : "s")" }
 
   private static func connect(_ deployment: Deployment, _ application: Application) async throws {
     try deployment.folder.prepare()

@@ -41,6 +41,20 @@ import Testing
     #expect(entries.epochs[1].outline.contains { $0.hasPrefix("stage f 1 b") })
   }
 
+  /// Whoever may write to the broker may write to this topic, too.
+  @Test func whatIsNoEpochIsPassedOver() async throws {
+    let broker = MemoryBroker(clock: clock)
+    let log = TopologyLog(topology(), broker: broker)
+    _ = try await log.join(as: "one", needsFolder: false)
+    try await broker.produce(
+      ["epoch-\(Int.max)", "epoch-0", "epoch--1", "epoch-x"].map {
+        OutgoingRecord(
+          topic: "t.topology", partition: 0, key: Bytes($0), headers: Headers(), value: .bytes(Bytes("other")))
+      })
+    #expect(try await TopologyLog(topology(["b", "a"]), broker: broker).join(as: "one", needsFolder: false) == 2)
+    #expect(try await log.entries().epochs.map(\.number) == [1, 2])
+  }
+
   @Test func theDataFolderIsOnOneNode() async throws {
     let broker = MemoryBroker(clock: clock)
     let log = TopologyLog(topology(), broker: broker)

@@ -1,11 +1,14 @@
 """The commands of an operator, beside a service that runs."""
 import json
+import os
 import re
 import smtplib
 import subprocess
 import unittest
 
 from service import BINARY, LIMIT, Service, wait_for
+
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 
 
 class CommandTests(unittest.TestCase):
@@ -52,6 +55,15 @@ class CommandTests(unittest.TestCase):
             self.assertEqual(len(json.loads(result.stdout)["topics"]), len(topics))
             self.assertEqual(service.stop(), 0)
             self.assertEqual(json.loads(service.command("trace", id, "--json").stdout)["id"], id)
+
+    def test_a_data_folder_that_is_none_is_named(self):
+        topology = os.path.join(ROOT, "topology.yaml")
+        good = subprocess.run([BINARY, "check", "--topology", topology], capture_output=True, text=True, timeout=LIMIT)
+        self.assertRegex(good.stdout, r": good: 1 flow, 6 stages, 2 gateways\n$")
+        for folder, code, words in [(__file__, 73, "is a file"), ("", 64, "has no name")]:
+            result = subprocess.run(
+                [BINARY, "up", "--topology", topology, "--data", folder], capture_output=True, text=True, timeout=LIMIT)
+            self.assertEqual((result.returncode, words in result.stderr), (code, True), result.stderr)
 
     def test_every_command_teaches(self):
         shown = subprocess.run([BINARY, "--help"], capture_output=True, text=True, timeout=LIMIT).stdout

@@ -28,6 +28,13 @@ public struct DataFolder: Sendable {
 
   /// Creates what is missing.
   public func prepare() throws(ServiceError) {
+    guard !path.isEmpty else {
+      throw ServiceError(.usage, "the data folder has no name", hint: "--data DIR, or `data:` in the topology")
+    }
+    var found = stat()
+    if stat(path, &found) == 0, found.st_mode & S_IFMT != S_IFDIR {
+      throw ServiceError(.cannotCreate, "the data folder \(path) is a file", hint: "name a folder with --data DIR")
+    }
     for folder in [path, "\(path)/run"] {
       if mkdir(folder, 0o700) != 0, errno != EEXIST {
         let code = errno
@@ -85,6 +92,11 @@ public struct DataFolder: Sendable {
     let name = (host.isEmpty ? "node" : String(host.prefix(30))) + "-" + String(SystemRandom().next() >> 34, radix: 36)
     try Self.write(name + "\n", to: file, isDurable: true)
     return name
+  }
+
+  /// Throws if others own the folder, and do not let this user look into it.
+  func requireAccess() throws(ServiceError) {
+    if access(path, R_OK | X_OK) != 0, errno == EACCES { throw .system("look into the data folder", path) }
   }
 
   // MARK: Small files

@@ -38,6 +38,8 @@ public struct TopologyLog: Sendable {
   private let topology: Topology
   private let broker: any Broker
   private var topic: String { topology.topologyTopic }
+  /// What is taken for an epoch's number: there is always a next one.
+  private static let numbers = 1...(1 << 53)
   private static let homeKey = "home"
   private static let movedKey = "moved-to"
 
@@ -68,7 +70,9 @@ public struct TopologyLog: Sendable {
           // Of two that come at the same time, the first one counts.
           if key == Self.homeKey { entries.home = text.isEmpty ? nil : entries.home ?? text }
           if key == Self.movedKey { entries.movedTo = text.isEmpty ? nil : text }
-          guard key.hasPrefix("epoch-"), let number = Int(key.dropFirst(6)), epochs[number] == nil else { continue }
+          guard key.hasPrefix("epoch-"), let number = Int(key.dropFirst(6)), Self.numbers.contains(number),
+            epochs[number] == nil
+          else { continue }
           epochs[number] = Epoch(
             number: number, outline: text.split(separator: "\n").map(String.init),
             node: try record.headers()["mailflow-node"] ?? "", at: record.timestamp)
