@@ -54,16 +54,13 @@ extension Command {
     _ = try deployment.folder.node()  // made here: the children start together
     try deployment.publish()
     unlink(deployment.folder.status)
-    // Opened once before the children do: a damaged, newer or unreadable store is one clear error.
-    let broker = try await application.openBroker(deployment.topology, deployment.folder)
-    if deployment.topology.broker == .embedded { try await refuseOtherNames(deployment.topology, broker) }
-    try await takePart(part, of: deployment, application, broker)
-    try await broker.create(PipelineService.specifications(deployment.topology))
-    await broker.close()
+    let log = ServiceLog.log(process: "supervisor")
+    try await deployment.topology.whenBrokerAnswers(SystemClock.shared, log) {
+      try await prepareBroker(part, of: deployment, application, log)
+    }
 
     var supervisor = Supervisor(
-      folder: deployment.folder, names: children(of: deployment.topology, part), arguments: part.options,
-      log: ServiceLog.log(process: "supervisor")
+      folder: deployment.folder, names: children(of: deployment.topology, part), arguments: part.options, log: log
     ) { listen in
       try? deployment.publish(listening: listen)
       let addresses = listen.map { JSONValue.Member($0.name, .string($0.address)) }
@@ -75,9 +72,26 @@ extension Command {
     return try supervisor.run()
   }
 
+  /// Opens the broker once before the children do: a damaged, newer or unreadable store is one clear error.
+  private static func prepareBroker(
+    _ part: DeploymentPart, of deployment: Deployment, _ application: Application, _ log: Log
+  ) async throws {
+    let topology = deployment.topology
+    let broker = try await application.openBroker(topology, deployment.folder, SystemClock.shared, log)
+    do {
+      if topology.broker == .embedded { try await refuseOtherNames(topology, broker) }
+      try await takePart(part, of: deployment, application, broker, log)
+      try await broker.create(PipelineService.specifications(topology))
+    } catch {
+      await broker.close()
+      throw error
+    }
+    await broker.close()
+  }
+
   /// Compares the topology with what other nodes run, and the part with where the data folder is.
   private static func takePart(
-    _ part: DeploymentPart, of deployment: Deployment, _ application: Application, _ broker: any Broker
+    _ part: DeploymentPart, of deployment: Deployment, _ application: Application, _ broker: any Broker, _ log: Log
   ) async throws {
     let node = Topology.Node(name: "", gateways: part.gateways.map(\.name), stages: part.stages)
     // Content that is kept in a folder is there for what runs on this machine only.
@@ -85,11 +99,10 @@ extension Command {
       deployment.topology.content == .folder
       || !deployment.topology.partsThatNeedTheFolder(of: node, application.vocabulary).isEmpty
     do {
-      let log = TopologyLog(deployment.topology, broker: broker)
-      let epoch = try await log.join(as: try deployment.folder.node(), needsFolder: needsFolder)
-      ServiceLog.log(process: "supervisor").write(.info, "taking part", ("epoch", "\(epoch)"))
+      let topologies = TopologyLog(deployment.topology, broker: broker)
+      let epoch = try await topologies.join(as: try deployment.folder.node(), needsFolder: needsFolder)
+      log.write(.info, "taking part", ("epoch", "\(epoch)"))
     } catch let refusal as TopologyLog.Refusal {
-      await broker.close()
       throw ServiceError(.config, refusal.message, hint: refusal.hint)
     }
   }

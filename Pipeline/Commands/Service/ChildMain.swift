@@ -20,7 +20,9 @@ struct ChildMain {
     let log = ServiceLog.log(process: name)
     let topology = deployment.topology
     let folder = deployment.folder
-    let broker = try await application.openBroker(topology, folder, clock, log)
+    let broker = try await topology.whenBrokerAnswers(clock, log, until: { Termination.hasCome }) {
+      try await application.openBroker(topology, folder, clock, log)
+    }
     let contentStore = try application.openContentStore(topology, folder)
     // What is wrong is said at once. It keeps nobody from starting: mail that needs no content store is not held up.
     Task {
