@@ -22,14 +22,10 @@ struct SMTPConversation {
   }
 
   private static func session(_ context: SMTPGateway.Context, _ peer: IPAddress) -> SMTPSession {
-    guard context.admission.limits(peer) else {
-      var configuration = context.configuration
-      configuration.tarpit = nil
-      return SMTPSession(configuration, remoteAddress: peer.description, at: context.clock.now)
-    }
+    let isLimited = context.admission.limits(peer)
     return SMTPSession(
-      context.configuration, remoteAddress: peer.description, allowance: context.admission.allowance(of: peer),
-      at: context.clock.now)
+      isLimited ? context.settings : context.unlimitedSettings, remoteAddress: peer.description,
+      allowance: isLimited ? context.admission.allowance(of: peer) : nil, at: context.clock.now)
   }
 
   mutating func run(_ connection: Connection) async {

@@ -16,6 +16,9 @@ public final class SMTPGateway: Sendable {
   /// What every connection needs; one for all, so that a connection holds a reference.
   final class Context: Sendable {
     let configuration: SMTPSessionConfiguration
+    let settings: SMTPSession.Settings
+    /// For clients that limits do not count.
+    let unlimitedSettings: SMTPSession.Settings
     let admission: SMTPAdmission
     let proxies: [IPNetwork]
     let directory: any RecipientDirectory
@@ -32,6 +35,10 @@ public final class SMTPGateway: Sendable {
       acceptor: any MailAcceptor, clock: any PipelineClock, log: Log, metrics: Metrics
     ) {
       self.configuration = configuration
+      settings = SMTPSession.Settings(configuration)
+      var unlimited = configuration
+      unlimited.tarpit = nil
+      unlimitedSettings = SMTPSession.Settings(unlimited)
       self.admission = admission
       self.proxies = proxies
       self.directory = directory

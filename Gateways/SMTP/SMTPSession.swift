@@ -52,7 +52,14 @@ public struct SMTPSession: Sendable {
     var questions = 0
   }
 
-  let configuration: SMTPSessionConfiguration
+  /// A configuration that sessions share: each holds a reference, since thousands may be idle.
+  final class Settings: Sendable {
+    let configuration: SMTPSessionConfiguration
+    init(_ configuration: SMTPSessionConfiguration) { self.configuration = configuration }
+  }
+
+  private let settings: Settings
+  var configuration: SMTPSessionConfiguration { settings.configuration }
   let remoteAddress: String
   let allowance: (any SMTPAllowance)?
   var phase = Phase.command
@@ -79,7 +86,12 @@ public struct SMTPSession: Sendable {
     _ configuration: SMTPSessionConfiguration, remoteAddress: String, allowance: (any SMTPAllowance)? = nil,
     at now: Timestamp
   ) {
-    self.configuration = configuration
+    self.init(Settings(configuration), remoteAddress: remoteAddress, allowance: allowance, at: now)
+  }
+
+  init(_ settings: Settings, remoteAddress: String, allowance: (any SMTPAllowance)?, at now: Timestamp) {
+    let configuration = settings.configuration
+    self.settings = settings
     self.remoteAddress = remoteAddress
     self.allowance = allowance
     deadline = now + configuration.timeLimits.command
