@@ -77,8 +77,13 @@ class KafkaDayTests(unittest.TestCase):
     def arrived(self, service, token, senders, limit=150):
         """Everything that was accepted has arrived, once, and nothing that was not sent."""
         accepted = {name: number for sender in senders for name, number in sender.accepted.items()}
-        wait_for("what was accepted to arrive",
-                 lambda: set(accepted) <= {message["id"] for message in service.messages(token)}, limit)
+        missing = lambda: set(accepted) - {message["id"] for message in service.messages(token)}
+        try:
+            wait_for("what was accepted to arrive", lambda: not missing(), limit)
+        except AssertionError as failure:
+            trace = "".join(service.command("trace", name).stdout for name in sorted(missing())[:3])
+            lines = "".join(line for line in service.errors if '"mail accepted"' not in line)
+            raise AssertionError(f"{failure}\n{len(missing())} missing: {trace}\n{service.waiting()}\n{lines[-6000:]}")
         messages = service.messages(token)
         self.assertEqual(len({message["id"] for message in messages}), len(messages))
         # A 451 may have been one too many: whoever tries again may repeat it.
