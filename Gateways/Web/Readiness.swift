@@ -1,3 +1,4 @@
+import Network
 import Pipeline
 
 /// Whether the service can do its work, for `/readyz`.
@@ -27,7 +28,7 @@ public struct Readiness: Sendable {
     self.stages = stages
   }
 
-  var response: WebResponse {
+  var response: HTTPResponse {
     let stages = stages.map { stage -> JSONValue in
       [
         "flow": .string(stage.flow), "stage": .string(stage.stage), "state": .string(stage.state),

@@ -1,4 +1,5 @@
 import Mail
+import Network
 import Pipeline
 
 extension WebAPI {
@@ -6,7 +7,7 @@ extension WebAPI {
   /// beside what lists show.
   func search(
     _ text: String, _ query: MessageQuery, folder: Int64?, thread: Int64?, _ owner: Mailbox
-  ) async throws(MailStoreError) -> WebResponse {
+  ) async throws(MailStoreError) -> HTTPResponse {
     let wanted: SearchQuery
     do { wanted = try SearchQuery(text) } catch { return .problem(400, "Bad request", detail: error.message) }
     var cursor: Int64?

@@ -1,4 +1,5 @@
 public import Mail
+public import Network
 public import Pipeline
 
 /// The REST interface to mailboxes: one request in, one answer out, no sockets.
@@ -25,15 +26,15 @@ public struct WebAPI: Sendable {
   }
 
   /// Answers a request. Never throws: what goes wrong is an answer too.
-  public func respond(to request: WebRequest) async -> WebResponse {
-    Conditional.answer(await answer(to: request), to: request)
+  public func respond(to request: HTTPRequest) async -> HTTPResponse {
+    await answer(to: request).fitted(to: request)
   }
 
-  private func answer(to request: WebRequest) async -> WebResponse {
+  private func answer(to request: HTTPRequest) async -> HTTPResponse {
     let route = WebRoute(request.path)
     var owner: Mailbox?
     if route.isPrivate {
-      guard let token = request.token else { return Self.unauthorized("a bearer token is needed", challenge: "") }
+      guard let token = request.bearerToken else { return Self.unauthorized("a bearer token is needed", challenge: "") }
       do { if let answer = try await shortcut(request, route, token) { return answer } } catch {
         return refused(error, request)
       }
@@ -65,8 +66,8 @@ public struct WebAPI: Sendable {
 
   /// What is asked for most, in one visit to the database, token and all; nil: something else.
   private func shortcut(
-    _ request: WebRequest, _ route: WebRoute, _ token: String
-  ) async throws(MailStoreError) -> WebResponse? {
+    _ request: HTTPRequest, _ route: WebRoute, _ token: String
+  ) async throws(MailStoreError) -> HTTPResponse? {
     guard request.method == "GET" || request.method == "HEAD" else { return nil }
     switch route {
     case .folders:
@@ -74,19 +75,19 @@ public struct WebAPI: Sendable {
       return .json(["folders": .array(folders.map { MailboxJSON.folder($0) })])
     case .raw(let id):
       guard let found = try await store.raw(id, token: token) else { return Self.unknownToken }
-      return found.map { Self.raw($0, id) } ?? Self.notFound
+      return found.map { Self.raw(Array($0), id) } ?? Self.notFound
     default: return nil
     }
   }
 
-  private func message(_ id: MessageID, _ owner: Mailbox) async throws(MailStoreError) -> WebResponse? {
+  private func message(_ id: MessageID, _ owner: Mailbox) async throws(MailStoreError) -> HTTPResponse? {
     guard let message = try await store.message(id, of: owner), let bytes = try await store.raw(id, of: owner) else {
       return nil
     }
     return .json(MailboxJSON.message(message, parts: MIMEMessage(bytes)))
   }
 
-  private func messages(_ request: WebRequest, _ owner: Mailbox) async throws(MailStoreError) -> WebResponse {
+  private func messages(_ request: HTTPRequest, _ owner: Mailbox) async throws(MailStoreError) -> HTTPResponse {
     let query: MessageQuery
     do { query = try MessageQuery(request.query) } catch {
       return .problem(error.status, error.title, detail: error.detail)
@@ -124,21 +125,21 @@ public struct WebAPI: Sendable {
 
   // MARK: Answers
 
-  static let badCursor = WebResponse.problem(
+  static let badCursor = HTTPResponse.problem(
     400, "Bad request", detail: "cursor is not one that this list has given")
 
-  private static let notFound = WebResponse.problem(404, "Not found", detail: "there is nothing here")
+  private static let notFound = HTTPResponse.problem(404, "Not found", detail: "there is nothing here")
 
   private static let unknownToken = unauthorized("nobody has this token", challenge: ", error=\"invalid_token\"")
 
-  private static func unauthorized(_ detail: String, challenge: String) -> WebResponse {
+  private static func unauthorized(_ detail: String, challenge: String) -> HTTPResponse {
     .problem(
       401, "Unauthorized", detail: detail, fields: [("WWW-Authenticate", "Bearer realm=\"mailflow\"\(challenge)")])
   }
 
   /// A message may hold anything: a browser that opens it must neither show it as a page nor run what is in it.
-  private static func raw(_ bytes: Bytes, _ id: MessageID) -> WebResponse {
-    WebResponse(
+  private static func raw(_ bytes: [UInt8], _ id: MessageID) -> HTTPResponse {
+    .mail(
       200, type: "message/rfc822",
       fields: [
         ("Content-Disposition", "attachment; filename=\"\(id).eml\""),
@@ -147,19 +148,19 @@ public struct WebAPI: Sendable {
   }
 
   /// A part, decoded. Its name is in UTF-8, percent-encoded (RFC 8187).
-  private static func part(_ part: MIMEPart, of id: MessageID) -> WebResponse {
+  private static func part(_ part: MIMEPart, of id: MessageID) -> HTTPResponse {
     let name = part.fileName ?? "part-\(part.number)"
-    return WebResponse(
+    return .mail(
       200, type: ContentType.safe(part),
       fields: [
         ("Content-Disposition", "attachment; filename*=UTF-8''\(ContentType.percentEncoded(name))"),
         ("Content-Security-Policy", "sandbox; default-src 'none'"), ("Accept-Ranges", "bytes"),
         ("ETag", "\"\(id)-\(part.number)\""),
-      ], body: part.content())
+      ], body: Array(part.content()))
   }
 
   /// The client learns that something is wrong; what it is, the log.
-  private func refused(_ error: MailStoreError, _ request: WebRequest) -> WebResponse {
+  private func refused(_ error: MailStoreError, _ request: HTTPRequest) -> HTTPResponse {
     log.write(
       .error, "request failed", ("path", String(request.path.prefix(200))), ("kind", error.kind.rawValue),
       ("error", error.description))

@@ -23,20 +23,9 @@ public final class WebGateway: Sendable {
     server = try Server(
       address: try SocketAddress(parsing: options.listen), loops: loops, maxConnections: options.maximumConnections
     ) { connection in
-      var session = HTTPSession(fixed, certificate: certificate) { request in await Self.respond(request, api) }
+      var session = HTTPSession(fixed, certificate: certificate) { request in await api.respond(to: request) }
       await session.run(connection)
     }
-  }
-
-  private static func respond(_ request: HTTPRequest, _ api: WebAPI) async -> HTTPResponse {
-    let response = await api.respond(
-      to: WebRequest(request.method, request.path, query: request.query, token: token(request), fields: request.fields))
-    return HTTPResponse(response.status, fields: response.fields, body: Array(response.body))
-  }
-
-  /// The bearer token; nil if there are two `Authorization` fields, of which others might take another.
-  private static func token(_ request: HTTPRequest) -> String? {
-    request.onlyField("authorization").flatMap { WebRequest.token(authorization: $0) }
   }
 
   /// Where it listens; port 0 became the one that the system chose.

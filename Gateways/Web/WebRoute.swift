@@ -19,12 +19,13 @@ enum WebRoute: Sendable, Equatable {
     case "/livez": self = .live
     case "/readyz": self = .ready
     default:
-      let segments = path.split(separator: "/", maxSplits: 8, omittingEmptySubsequences: false).dropFirst()
-      guard path.hasPrefix("/"), segments.first == "v1" else {
+      // Of bytes, since this is done for every request, and comparing characters is slow.
+      let segments = path.utf8.split(separator: UInt8(ascii: "/"), maxSplits: 8, omittingEmptySubsequences: false)
+      let names = segments.dropFirst(2).map { Substring($0) }
+      guard segments.count > 1, segments[0].isEmpty, Substring(segments[1]) == "v1" else {
         self = .elsewhere
         return
       }
-      let names = Array(segments.dropFirst())
       switch (names.first, names.count) {
       case ("folders", 1): self = .folders
       case ("messages", 1): self = .messages

@@ -151,15 +151,19 @@ final class DatabaseThread: Sendable {
       do {
         let database = try self.database ?? open()
         self.database = database
-        if isWriter { return try commit(jobs, database) }
-        return jobs.map { job in
-          let done = job.work(database)
-          return { done.end(nil) }
-        }
+        return try isWriter ? commit(jobs, database) : read(jobs, database)
       } catch {
         let error = MailStoreError(error)
         return jobs.map { job in { job.fail(error) } }
       }
+    }
+
+    /// All jobs on one snapshot: it is of after they were asked for, and taken, with its locks, once for all.
+    private func read(_ jobs: [Job], _ database: Database) throws -> [() -> Void] {
+      try database.beginReading()
+      let done = jobs.map { $0.work(database) }
+      if database.isInTransaction { try? database.commit() }
+      return done.map { done in { done.end(nil) } }
     }
 
     /// All jobs in one transaction.

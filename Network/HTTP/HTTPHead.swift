@@ -18,8 +18,7 @@ package struct HTTPHead: Sendable, Equatable {
       throw HTTPError(400, "bad request line")
     }
     let isOne = try Self.version(words[2])
-    request = HTTPRequest(
-      method: Self.text(words[0]), path: "", query: [], fields: [], body: [], keepsAlive: isOne, isVersion11: isOne)
+    request = HTTPRequest(Self.text(words[0]), "", keepsAlive: isOne, isVersion11: isOne)
     request.fields.reserveCapacity(8)
     var isChunked = false
     var hosts = 0

@@ -15,6 +15,15 @@ public struct HTTPRequest: Sendable, Equatable {
   /// Whether it is of HTTP/1.1; otherwise of 1.0.
   public var isVersion11 = true
 
+  /// A request without a body, as one that was read; path and query are decoded.
+  public init(
+    _ method: String, _ path: String, query: [(name: String, value: String)] = [],
+    fields: [(name: String, value: String)] = [], keepsAlive: Bool = true, isVersion11: Bool = true
+  ) {
+    (self.method, self.path, self.query, self.fields) = (method, path, query, fields)
+    (body, self.keepsAlive, self.isVersion11) = ([], keepsAlive, isVersion11)
+  }
+
   /// The value of the first field of that name, whatever its case.
   public func field(_ name: String) -> String? {
     fields.first { $0.name.equalsIgnoringCase(name) }?.value

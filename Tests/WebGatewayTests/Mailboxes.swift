@@ -1,5 +1,6 @@
 import Foundation
 import Mail
+import Network
 import Pipeline
 import Testing
 import WebGateway
@@ -55,9 +56,25 @@ final class Mailboxes: Sendable {
 
   func get(
     _ path: String, _ query: [(name: String, value: String)] = [], token: String? = nil, method: String = "GET"
-  ) async throws -> (response: WebResponse, json: [String: Any]) {
-    let response = await api.respond(to: WebRequest(method, path, query: query, token: token ?? alice.token))
-    let json = try? JSONSerialization.jsonObject(with: Data(response.body)) as? [String: Any]
+  ) async throws -> (response: HTTPResponse, json: [String: Any]) {
+    let response = await api.respond(to: request(path, query, token: token, method: method))
+    let json = try? JSONSerialization.jsonObject(with: Data(response.content)) as? [String: Any]
     return (response, json ?? [:])
+  }
+
+  /// A request with a token: alice's unless given.
+  func request(
+    _ path: String, _ query: [(name: String, value: String)] = [], token: String? = nil, method: String = "GET",
+    fields: [(name: String, value: String)] = []
+  ) -> HTTPRequest {
+    HTTPRequest(
+      method, path, query: query, fields: [("Authorization", "Bearer \(token ?? alice.token)")] + fields)
+  }
+}
+
+extension HTTPResponse {
+  /// The bytes of an answer that has them all.
+  var content: [UInt8] {
+    if case .bytes(let bytes) = body { bytes } else { [] }
   }
 }

@@ -1,5 +1,6 @@
 import Foundation
 import Mail
+import Network
 import Pipeline
 import Testing
 
@@ -130,7 +131,7 @@ import Testing
     #expect(parts[1]["fileName"] as? String == "€ figures.pdf" && parts[1]["size"] as? Int == 10)
     #expect(parts.compactMap { $0["isAttachment"] as? Bool } == [false, true])
     let part = try await server.get("/v1/messages/\(id)/parts/2").response
-    #expect(Array(part.body) == Array(0..<10))
+    #expect(part.content == Array(0..<10))
     #expect(part.field("content-type") == "application/pdf")
     #expect(part.field("content-disposition") == "attachment; filename*=UTF-8''%E2%82%AC%20figures.pdf")
     #expect(
@@ -154,9 +155,9 @@ import Testing
     let server = try await Mailboxes()
     let id = try await deliver(server)[0]
     let response = await server.api.respond(
-      to: WebRequest("GET", "/v1/messages/\(id)/parts/2", token: server.alice.token, fields: [("Range", range)]))
+      to: server.request("/v1/messages/\(id)/parts/2", fields: [("Range", range)]))
     #expect(response.status == status)
-    if let bytes { #expect(Array(response.body) == bytes) }
+    if let bytes { #expect(response.content == bytes) }
     #expect(response.field("content-range") == contentRange)
   }
 
@@ -168,11 +169,11 @@ import Testing
     ] {
       let first = try await server.get(path).response
       let tag = try #require(first.field("etag"))
-      func again(_ field: (String, String)...) async -> WebResponse {
-        await server.api.respond(to: WebRequest("GET", path, token: server.alice.token, fields: field))
+      func again(_ field: (String, String)...) async -> HTTPResponse {
+        await server.api.respond(to: server.request(path, fields: field))
       }
       let second = await again(("If-None-Match", "\"other\", W/\(tag)"))
-      #expect(second.status == 304 && second.body.isEmpty && second.field("etag") == tag, "\(path)")
+      #expect(second.status == 304 && second.content.isEmpty && second.field("etag") == tag, "\(path)")
       #expect(await again(("If-None-Match", "\"other\"")).status == 200)
       #expect(await again(("Range", "bytes=0-0"), ("If-Range", "\"other\"")).status == 200)
     }

@@ -1,0 +1,62 @@
+import Network
+import OpenSSL
+import Pipeline
+
+/// What all answers of the REST interface have in common.
+extension HTTPResponse {
+  /// An answer that no cache keeps and no browser guesses the type of: everything here is private.
+  static func mail(
+    _ status: Int, type: String, fields: [(name: String, value: String)] = [], body: [UInt8]
+  ) -> HTTPResponse {
+    HTTPResponse(
+      status,
+      fields: [("Content-Type", type), ("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")] + fields,
+      body: body)
+  }
+
+  static func json(_ value: JSONValue, status: Int = 200) -> HTTPResponse {
+    mail(status, type: "application/json", body: value.bytes)
+  }
+
+  /// An error (RFC 9457). `title` is the same for all errors of a kind, `detail` says what was wrong here.
+  static func problem(
+    _ status: Int, _ title: String, detail: String, fields: [(name: String, value: String)] = []
+  ) -> HTTPResponse {
+    let body: JSONValue = [
+      "type": "about:blank", "title": .string(title), "status": .int(status), "detail": .string(detail),
+    ]
+    return mail(status, type: "application/problem+json", fields: fields, body: body.bytes)
+  }
+
+  /// The same for a client that has it already, or wants a part of it (RFC 9110 sections 13 and 14). An answer that has
+  /// no entity tag yet gets the digest of its bytes.
+  func fitted(to request: HTTPRequest) -> HTTPResponse {
+    guard status == 200 else { return self }
+    var whole = self
+    if case .bytes(let bytes) = body, field("etag") == nil {
+      whole.fields.append(("ETag", "\"\(SHA256.hash(Bytes(bytes)).description.prefix(32))\""))
+    }
+    let fitted = whole.conditioned(by: request)
+    switch fitted.status {
+    case 412: return .problem(412, "Precondition failed", detail: "it has changed")
+    case 416:
+      return .problem(
+        416, "Range not satisfiable", detail: "nothing of the range is there",
+        fields: fitted.field("content-range").map { [("Content-Range", $0)] } ?? [])
+    default: return fitted
+    }
+  }
+}
+
+extension HTTPRequest {
+  /// The bearer token of its `Authorization` field (RFC 6750 section 2.1); nil if that is of another scheme, malformed, or
+  /// not the only one: others might take the other one.
+  package var bearerToken: String? {
+    guard let value = onlyField("authorization") else { return nil }
+    let words = value.utf8.split(separator: UInt8(ascii: " "))
+    guard words.count == 2, words[1].count <= 1024, String(Substring(words[0])).equalsIgnoringCase("bearer") else {
+      return nil
+    }
+    return String(Substring(words[1]))
+  }
+}
