@@ -33,8 +33,21 @@ extension MIMEPart {
   private static func withoutCarriageReturns(_ text: String) -> String {
     var text = text
     return text.withUTF8 { bytes in
-      guard UnsafeRawBufferPointer(bytes).index(of: 13, from: 0, to: bytes.count) != nil else { return nil }
-      return String(decoding: bytes.filter { $0 != 13 }, as: UTF8.self)
+      let bytes = UnsafeRawBufferPointer(bytes)
+      guard var end = bytes.index(of: 13, from: 0, to: bytes.count) else { return nil }
+      return String(unsafeUninitializedCapacity: bytes.count) { output in
+        let output = UnsafeMutableRawBufferPointer(output)
+        // Line by line: what stands between two of them is copied at once.
+        var (start, count) = (0, 0)
+        while true {
+          UnsafeMutableRawBufferPointer(rebasing: output[count...]).copyMemory(
+            from: UnsafeRawBufferPointer(rebasing: bytes[start..<end]))
+          count += end - start
+          guard end < bytes.count else { return count }
+          start = end + 1
+          end = bytes.index(of: 13, from: start, to: bytes.count) ?? bytes.count
+        }
+      }
     } ?? text
   }
 

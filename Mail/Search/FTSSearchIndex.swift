@@ -71,27 +71,36 @@ public final class FTSSearchIndex: SearchIndex {
 
   private static func add(_ document: SearchDocument, _ database: Database) throws {
     let stored = Stored(document)
-    if let present = try find(document.id, document.mailbox, database) {
-      if present.stored == stored { return }
-      try remove(present.row, present.stored, database)
-    }
+    // Most are new, and nobody else has their microsecond: inserting says so by itself.
     var row = document.received.microseconds
-    while try database.first("SELECT 1 FROM documents WHERE row=?1", { $0.bind(1, row) }, { _ in true }) == true {
-      row += 1
+    while try !insert(document, stored, row: row, database) {
+      if let present = try find(document.id, document.mailbox, database) {
+        if present.stored == stored { return }
+        try remove(present.row, present.stored, database)
+      } else {
+        row &+= 1
+      }
     }
+    try database.run(
+      "INSERT INTO words(rowid, tags, sender, recipients, subject, files, body) VALUES(?1,?2,?3,?4,?5,?6,?7)"
+    ) { stored.bind($0, row: row, isForIndex: true) }
+  }
+
+  /// Keeps the texts; false if the row is taken, or the mailbox has the document already.
+  private static func insert(
+    _ document: SearchDocument, _ stored: Stored, row: Int64, _ database: Database
+  ) throws -> Bool {
     try database.run(
       """
       INSERT INTO documents(row, mailbox, id, tags, sender, recipients, subject, files, body)
-      VALUES(?1,?8,?9,?2,?3,?4,?5,?6,?7)
+      VALUES(?1,?8,?9,?2,?3,?4,?5,?6,?7) ON CONFLICT DO NOTHING
       """
     ) {
       stored.bind($0, row: row, isForIndex: false)
       $0.bind(8, document.mailbox)
       $0.bind(9, document.id.description)
     }
-    try database.run(
-      "INSERT INTO words(rowid, tags, sender, recipients, subject, files, body) VALUES(?1,?2,?3,?4,?5,?6,?7)"
-    ) { stored.bind($0, row: row, isForIndex: true) }
+    return database.changes > 0
   }
 
   /// See `SearchIndex`.

@@ -14,7 +14,8 @@ struct PhraseMatcher: Sendable {
   private var outputs: [[Int]] = [[]]
   /// The longest proper suffix that is a node with outputs; 0: none.
   private var shorter: [Int32] = [0]
-  /// The node itself if it has outputs, else `shorter`: where to look for what ends here; 0: nowhere.
+  /// The node itself if it has outputs, else `shorter`: where to look for what ends here; 0: nowhere. Negative if none of
+  /// that may end within a word.
   private var reports: [Int32] = []
 
   /// The most bytes of all phrases together: a KiB of memory each.
@@ -71,7 +72,15 @@ struct PhraseMatcher: Sendable {
         }
       }
     }
-    reports = outputs.indices.map { outputs[$0].isEmpty ? shorter[$0] : Int32($0) }
+    reports = outputs.indices.map { node in
+      let first = outputs[node].isEmpty ? shorter[node] : Int32(node)
+      return chain(from: first).contains { outputs[$0].contains { phrases[$0].endsAnywhere } } ? first : -first
+    }
+  }
+
+  /// A node and the suffixes behind it that have outputs.
+  private func chain(from node: Int32) -> some Sequence<Int> {
+    sequence(first: Int(node)) { Int(shorter[$0]) }.prefix { $0 != 0 }
   }
 
   /// The numbers of the phrases that are in a folded text.
@@ -85,7 +94,9 @@ struct PhraseMatcher: Sendable {
           var node = 0
           for index in text.indices {
             node = Int(next[node * 256 + Int(text[index])])
-            if reports[node] != 0 { report(Int(reports[node]), text, index, &found) }
+            let place = reports[node]
+            if place == 0 || place < 0 && index + 1 < text.count && Self.isWord(text[index + 1]) { continue }
+            report(abs(place), text, index, &found)
           }
         }
       }
@@ -94,14 +105,9 @@ struct PhraseMatcher: Sendable {
   }
 
   /// Notes the phrases that end at `index`: those of a node, and of the suffixes behind it.
-  private func report(_ node: Int, _ text: UnsafeBufferPointer<UInt8>, _ index: Int, _ found: inout Set<Int>) {
-    var output = node
-    while output != 0 {
-      for at in outputs[output].indices {
-        let number = outputs[output][at]
-        if isWhole(phrases[number], text, index), !found.contains(number) { found.insert(number) }
-      }
-      output = Int(shorter[output])
+  private func report(_ node: Int32, _ text: UnsafeBufferPointer<UInt8>, _ index: Int, _ found: inout Set<Int>) {
+    for output in chain(from: node) {
+      for number in outputs[output] where isWhole(phrases[number], text, index) { found.insert(number) }
     }
   }
 
