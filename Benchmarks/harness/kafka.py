@@ -1,4 +1,5 @@
 """On a real Kafka broker: the engine beside C on librdkafka, the service beside itself on the embedded broker."""
+import itertools
 import os
 
 from cluster import Cluster
@@ -109,9 +110,10 @@ def latency(setting):
 
 class Service(Mailflow):
     """`mailflow up`, or only its gateways, on Kafka or on the embedded broker."""
+    numbers = itertools.count(1)
 
     def __init__(self, setting, folder, servers=None, accepts_only=False):
-        more = ["--set", f"name=bench{os.path.basename(folder)}{os.getpid()}"]
+        more = ["--set", f"name=bench{os.getpid()}-{next(Service.numbers)}"]
         if servers:
             more += ["--set", f"broker=kafka://{servers}"]
         super().__init__(setting, folder, ["run", "--gateways", "smtp"] if accepts_only else ["up"], more)
