@@ -153,8 +153,9 @@ struct Kafka {
         if meter == nil { meter = Meter() }
         done += records.count
         // One settlement is under way while the next batch is made ready, as a stage does it.
+        let settlement = try passed(records, to: target)
         try await group.next()
-        group.addTask { try await consumer.settle(try passed(records, to: target)) }
+        group.addTask { try await consumer.settle(settlement) }
       }
       try await group.waitForAll()
     }

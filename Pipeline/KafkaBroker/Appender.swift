@@ -87,7 +87,7 @@ final class Appender {
 
   private func ready() throws(KafkaError) -> ProducerClient {
     if let client { return client }
-    let client = try ProducerClient(options.appender(reporting: .everything), wake: wake)
+    let client = try ProducerClient(options.appender, wake: wake)
     self.client = client
     return client
   }

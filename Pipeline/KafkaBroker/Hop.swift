@@ -83,7 +83,7 @@ final class Forwarding: Hop {
   private func ready() throws(HopFailure) -> ProducerClient {
     if let client { return client }
     do throws(KafkaError) {
-      let client = try ProducerClient(options.appender(reporting: .failures))
+      let client = try ProducerClient(options.appender)
       self.client = client
       return client
     } catch { throw .refused(BrokerError(error, "cannot append")) }

@@ -129,32 +129,27 @@ extension KafkaBroker.Options {
     ])
   }
 
-  /// What a producer says of its records. A hop does not ask where they are.
-  enum Reporting: String {
-    case everything = "false"
-    case failures = "true"
-  }
-
+  // Every record is reported, not only those that failed: librdkafka's flush, which a commit begins with, looks every
+  // 10 ms whether all are written, unless a report wakes it.
+  //
   // One request of a producer at a time. With more, a broker that has just become leader of a partition refuses the first
   // batch of ours and takes the second, since it accepts any sequence from a producer that it knows nothing of there;
   // and librdkafka takes an answer to a later batch for one to all before it: the first would count as written, and be
   // lost. A broker works on one request of a connection at a time anyway.
 
   /// Of a producer whose work is transactions.
-  func producer(id: String, reporting: Reporting) -> [String: String] {
+  func producer(id: String) -> [String: String] {
     settings([
       Self.inFlight: "1",
-      "delivery.report.only.error": reporting.rawValue,
       "transactional.id": id, "enable.idempotence": "true", "acks": "all",
       "message.max.bytes": "\(largestRecord + 1024)", "transaction.timeout.ms": "\(transactionTimeout.milliseconds)",
     ])
   }
 
   /// Of a producer that appends without transactions: nothing twice, nothing out of order.
-  func appender(reporting: Reporting) -> [String: String] {
+  var appender: [String: String] {
     settings([
       Self.inFlight: "1",
-      "delivery.report.only.error": reporting.rawValue,
       "enable.idempotence": "true", "acks": "all", "message.max.bytes": "\(largestRecord + 1024)",
       "message.timeout.ms": "\(patienceMilliseconds)",
     ])

@@ -31,7 +31,7 @@ final class Transactor {
       throw .unknown(BrokerError(.unknownResult, "the result of an earlier settlement is unknown"))
     }
     do throws(KafkaError) {
-      let client = try ProducerClient(options.producer(id: id, reporting: isRenewable ? .everything : .failures))
+      let client = try ProducerClient(options.producer(id: id))
       let deadline = Deadline(options.patience * 2)
       while true {
         do throws(KafkaError) {

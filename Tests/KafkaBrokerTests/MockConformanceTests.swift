@@ -2,6 +2,7 @@ import BrokerConformance
 import KafkaBroker
 import Pipeline
 import RdKafka
+import Synchronization
 import Testing
 
 /// The part of the conformance suite that librdkafka's imitation of a cluster is good for: appending, reading, groups and
@@ -25,12 +26,17 @@ struct MockConformanceTests {
     "what does not exist is refused", "members share the partitions, and partition n of all topics belongs to one",
   ]
 
+  /// Each case has a cluster and several clients, of some threads each: all at once, members miss their heartbeats.
+  private static let places = Places(10)
+
   private static let cases = BrokerConformance.cases.filter {
     $0.applies(to: features) && !beyond.contains($0.description)
   }
 
   @Test("at least once", arguments: cases)
   func atLeastOnce(_ one: BrokerConformance.Case) async throws {
+    await Self.places.take()
+    defer { Self.places.give() }
     let cluster = try MockCluster()
     var options = KafkaBroker.Options(servers: cluster.servers)
     options.guarantee = .atLeastOnce
@@ -43,6 +49,38 @@ struct MockConformanceTests {
     } another: { _ in
       MockedBroker(try await KafkaBroker.open(made), cluster)
     }
+  }
+}
+
+/// A number of places, taken by who comes first.
+private final class Places: Sendable {
+  private let state: Mutex<(free: Int, waiters: [CheckedContinuation<Void, Never>])>
+
+  init(_ count: Int) { state = Mutex((count, [])) }
+
+  func take() async {
+    await withCheckedContinuation { continuation in
+      let isFree = state.withLock { state in
+        if state.free > 0 {
+          state.free -= 1
+          return true
+        }
+        state.waiters.append(continuation)
+        return false
+      }
+      if isFree { continuation.resume() }
+    }
+  }
+
+  func give() {
+    let next = state.withLock { state -> CheckedContinuation<Void, Never>? in
+      if state.waiters.isEmpty {
+        state.free += 1
+        return nil
+      }
+      return state.waiters.removeFirst()
+    }
+    next?.resume()
   }
 }
 
