@@ -86,7 +86,7 @@ public struct MailDate: Sendable, Hashable {
   private static let weekdays = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"]
 
   private static func month(_ token: String) -> Int? {
-    months.firstIndex { $0.lowercased() == token.lowercased() }.map { $0 + 1 }
+    months.firstIndex { $0.utf8.elementsEqual(token.utf8) { $0 | 32 == $1 | 32 } }.map { $0 + 1 }
   }
 
   private static func year(_ token: String) -> Int? {

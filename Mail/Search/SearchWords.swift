@@ -21,41 +21,55 @@ enum SearchWords {
 
   /// The text with its pairs apart, for the index.
   static func segmented(_ text: String) -> String {
-    guard largestByte(text) >= 0xE1 else { return text }  // nothing from U+1000 on
-    var output = String.UnicodeScalarView()
-    var run: [Unicode.Scalar] = []
-    func flush() {
-      guard !run.isEmpty else { return }
-      output.append(" ")
-      if run.count == 1 { output.append(run[0]) }
-      for index in run.indices.dropLast() {
-        output.append(run[index])
-        output.append(run[index + 1])
-        output.append(" ")
-      }
-      output.append(" ")
-      run.removeAll(keepingCapacity: true)
+    var text = text
+    // All bytes are looked at: many at a time is faster than one after another up to the first.
+    let (isPlain, hasJamo) = text.withUTF8 { bytes in
+      (!bytes.reduce(false) { $0 || $1 >= 0xE3 || $1 == 0xE1 }, bytes.contains(0xE1))
     }
-    for scalar in composed(text) {
-      if isPaired(scalar) {
-        run.append(scalar)
-      } else {
-        flush()
-        output.append(scalar)
-      }
-    }
-    flush()
-    return String(output)
+    if isPlain { return text }
+    if hasJamo { text = composed(text) }
+    return text.withUTF8 { String(decoding: segmented($0), as: UTF8.self) }
   }
 
-  /// Looks at all bytes: many at a time is faster than one after another up to the first that is large.
-  private static func largestByte(_ text: String) -> UInt8 {
-    var text = text
-    return text.withUTF8 { $0.reduce(0, max) }
+  /// The same of UTF-8. What is in no run is copied as it is.
+  private static func segmented(_ bytes: UnsafeBufferPointer<UInt8>) -> [UInt8] {
+    var output: [UInt8] = []
+    output.reserveCapacity(bytes.count * 2)
+    var index = 0
+    while index < bytes.count {
+      guard let first = paired(bytes, at: index) else {
+        output.append(bytes[index])
+        index += 1
+        continue
+      }
+      output.append(UInt8(ascii: " "))
+      var (last, end) = (index..<(index + first), index + first)
+      var isAlone = true
+      while let length = paired(bytes, at: end) {
+        output.append(contentsOf: bytes[last.lowerBound..<(end + length)])
+        output.append(UInt8(ascii: " "))
+        (last, end, isAlone) = (end..<(end + length), end + length, false)
+      }
+      if isAlone { output.append(contentsOf: bytes[last]) }
+      output.append(UInt8(ascii: " "))
+      index = end
+    }
+    return output
+  }
+
+  /// How many bytes the character that begins here has, if it is one of a run.
+  private static func paired(_ bytes: UnsafeBufferPointer<UInt8>, at index: Int) -> Int? {
+    guard index < bytes.count, bytes[index] >= 0xE3 else { return nil }
+    let length = bytes[index] >= 0xF0 ? 4 : 3
+    guard index + length <= bytes.count else { return nil }
+    let value = bytes[(index + 1)..<(index + length)].reduce(UInt32(bytes[index]) & (length == 4 ? 7 : 15)) {
+      $0 << 6 | UInt32($1 & 0x3F)
+    }
+    return Unicode.Scalar(value).map(isPaired) == true ? length : nil
   }
 
   /// Hangul in one code point a syllable (Unicode section 3.12), as Macs do not write it in file names.
-  private static func composed(_ text: String) -> [Unicode.Scalar] {
+  private static func composed(_ text: String) -> String {
     var output: [Unicode.Scalar] = []
     output.reserveCapacity(text.utf8.count / 2)
     for scalar in text.unicodeScalars {
@@ -65,7 +79,7 @@ enum SearchWords {
         output.append(scalar)
       }
     }
-    return output
+    return String(String.UnicodeScalarView(output))
   }
 
   private static func compose(_ first: Unicode.Scalar, _ second: Unicode.Scalar) -> Unicode.Scalar? {

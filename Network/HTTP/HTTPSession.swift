@@ -84,27 +84,34 @@ public struct HTTPSession {
     return nil
   }
 
+  // In two parts, since a task keeps the memory of its largest function for as long as it lives.
   @inline(never)
   private func answer(_ head: HTTPHead, _ wire: HTTPWire) async throws(NetworkError) -> Next {
     let body = HTTPBody(head, wire)
     let response = await handler(head.request, body)
+    return try await send(response, to: head.request, body, wire)
+  }
+
+  @inline(never)
+  private func send(
+    _ response: HTTPResponse, to request: HTTPRequest, _ body: HTTPBody, _ wire: HTTPWire
+  ) async throws(NetworkError) -> Next {
     switch body.failure {
     case .refused(let error): return try await refuse(error, wire)
     case .network(let error): throw error
     case nil: break
     }
-    let connection = wire.connection
     if case .upgrade(let run) = response.body, response.status == 101 {
       guard body.isEmpty else { return try await refuse(HTTPError(400, "a body before the upgrade"), wire) }
-      try await wire.send(response, to: head.request, keepsAlive: true)
-      try await connection.flush()
-      connection.limitReading(to: nil)
+      try await wire.send(response, to: request, keepsAlive: true)
+      try await wire.connection.flush()
+      wire.connection.limitReading(to: nil)
       return .upgrade(run)
     }
-    var keepsAlive = head.request.keepsAlive && !connection.isDraining && body.isWorthDiscarding
+    var keepsAlive = request.keepsAlive && !wire.connection.isDraining && body.isWorthDiscarding
     // Its end is the only one that HTTP/1.0 would see.
-    if response.body.size == nil, !head.request.isVersion11 { keepsAlive = false }
-    try await wire.send(response, to: head.request, keepsAlive: keepsAlive)
+    if response.body.size == nil, !request.isVersion11 { keepsAlive = false }
+    try await wire.send(response, to: request, keepsAlive: keepsAlive)
     guard keepsAlive, await body.discard() else { return .end }
     return .request
   }

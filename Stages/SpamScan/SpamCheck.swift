@@ -32,9 +32,9 @@ enum SpamCheck: String, Sendable, CaseIterable {
   func holds(_ facts: SpamFacts) -> Bool {
     let header = facts.header
     switch self {
-    case .missingDate: return date(facts) == nil
-    case .dateInFuture: return date(facts).map { $0 - facts.acceptedAt > .seconds(86_400) } ?? false
-    case .dateInPast: return date(facts).map { facts.acceptedAt - $0 > .seconds(30 * 86_400) } ?? false
+    case .missingDate: return facts.date == nil
+    case .dateInFuture: return facts.date.map { $0 - facts.acceptedAt > .seconds(86_400) } ?? false
+    case .dateInPast: return facts.date.map { facts.acceptedAt - $0 > .seconds(30 * 86_400) } ?? false
     case .missingMessageID: return header.messageID == nil
     case .missingFrom: return facts.from.mailboxes.isEmpty
     case .severalFrom: return header.count(of: "from") > 1
@@ -70,10 +70,6 @@ enum SpamCheck: String, Sendable, CaseIterable {
     case .manyLinks: return facts.links.count >= 50
     case .doubleFileEnding: return facts.fileNames.contains { hasDoubleEnding($0) }
     }
-  }
-
-  private func date(_ facts: SpamFacts) -> Timestamp? {
-    facts.header.first("date").flatMap { MailDate($0.unfolded) }?.time
   }
 
   private func has(_ type: String, _ facts: SpamFacts) -> Bool {

@@ -7,6 +7,7 @@ struct SpamFacts {
   let mime: MIMEMessage
   let header: HeaderSection
   let acceptedAt: Timestamp
+  let date: Timestamp?
   let subject: String
   let from: AddressList
   let text: String
@@ -22,6 +23,7 @@ struct SpamFacts {
     self.mime = mime
     header = mime.header
     acceptedAt = message.acceptedAt
+    date = header.first("date").flatMap { MailDate($0.unfolded) }?.time
     subject = header.first("subject")?.display(limit: 2048) ?? ""
     from = header.first("from").map { AddressList($0) } ?? AddressList(.empty)
     text = mime.text(limit: Self.maximumText)
