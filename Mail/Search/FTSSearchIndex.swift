@@ -1,4 +1,3 @@
-import Glibc
 public import Pipeline
 import SQLite
 
@@ -14,15 +13,8 @@ public final class FTSSearchIndex: SearchIndex {
 
   /// The index in the data folder `folder`. Nothing is opened before it is used: see `probe`.
   public init(folder: String, mode: MailStore.Mode = .threads) {
-    let open = { @Sendable (isWriter: Bool) throws -> Database in
-      mkdir(folder, 0o700)
-      let database = try Database(path: folder + "/search.db", Database.Configuration())
-      try Self.prepare(database)
-      if !isWriter { try database.execute("PRAGMA query_only=ON") }
-      return database
-    }
-    writer = DatabaseThread(isWriter: true, isInline: mode == .inline) { try open(true) }
-    reader = DatabaseThread(isWriter: false, isInline: mode == .inline) { try open(false) }
+    (writer, reader) = DatabaseThread.pair(
+      folder: folder, file: "search.db", isInline: mode == .inline, prepare: Self.prepare)
   }
 
   deinit {

@@ -1,3 +1,4 @@
+import Glibc
 import Pipeline
 import SQLite
 
@@ -26,6 +27,24 @@ final class DatabaseThread: Sendable {
   init(isWriter: Bool, isInline: Bool, open: @escaping @Sendable () throws -> Database) {
     self.isInline = isInline
     state = Monitor(State(connection: Connection(isWriter: isWriter, open: open)))
+  }
+
+  /// Two threads for the database `file` of a data folder: one that writes, one that only reads.
+  ///
+  /// - Parameter prepare: makes the tables that are missing, whenever a connection is opened.
+  static func pair(
+    folder: String, file: String, isInline: Bool, prepare: @escaping @Sendable (Database) throws -> Void
+  ) -> (writer: DatabaseThread, reader: DatabaseThread) {
+    func thread(isWriter: Bool) -> DatabaseThread {
+      DatabaseThread(isWriter: isWriter, isInline: isInline) {
+        mkdir(folder, 0o700)
+        let database = try Database(path: "\(folder)/\(file)", Database.Configuration())
+        try prepare(database)
+        if !isWriter { try database.execute("PRAGMA query_only=ON") }
+        return database
+      }
+    }
+    return (thread(isWriter: true), thread(isWriter: false))
   }
 
   /// Does `body` on the connection, and returns once what it wrote is durable.

@@ -1,4 +1,3 @@
-import Glibc
 public import Pipeline
 import SQLite
 
@@ -35,15 +34,8 @@ public final class MailStore: Sendable {
   ) {
     self.clock = clock
     largeContent = contentStore ?? FolderContentStore(folder: folder + "/content")
-    let open = { @Sendable (isWriter: Bool) throws -> Database in
-      mkdir(folder, 0o700)
-      let database = try Database(path: folder + "/mail.db", Database.Configuration())
-      try Schema.prepare(database)
-      if !isWriter { try database.execute("PRAGMA query_only=ON") }
-      return database
-    }
-    writer = DatabaseThread(isWriter: true, isInline: mode == .inline) { try open(true) }
-    reader = DatabaseThread(isWriter: false, isInline: mode == .inline) { try open(false) }
+    (writer, reader) = DatabaseThread.pair(
+      folder: folder, file: "mail.db", isInline: mode == .inline, prepare: Schema.prepare)
   }
 
   deinit {

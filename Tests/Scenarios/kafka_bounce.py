@@ -45,7 +45,26 @@ class Cluster:
         self.servers = self.tool(
             "start", "--brokers", str(BROKERS), "--port", str(free_port()), "--heap", "320m", *words).strip()
 
+    def put_logs_away(self):
+        """What brokers that are down have logged is of their last life. `kafka-cluster start` looks for the line that says
+        that a broker serves from the end of its log, and does not find it in a long one."""
+        for number in range(1, BROKERS + 1):
+            folder = os.path.join(self.folder, str(number))
+            log = os.path.join(folder, "kafka.log")
+            try:
+                with open(os.path.join(folder, "pid")) as file:
+                    with open(f"/proc/{file.read().strip()}/stat") as stat:
+                        is_down = stat.read().rsplit(")", 1)[1].split()[0] == "Z"
+            except OSError:
+                is_down = True
+            if is_down and os.path.exists(log):
+                with open(log, "rb") as old, open(f"{log}.earlier", "ab") as earlier:
+                    shutil.copyfileobj(old, earlier)
+                os.truncate(log, 0)
+
     def tool(self, verb, *words, tries=5):
+        if verb == "start":
+            self.put_logs_away()
         result = subprocess.run(
             [CLUSTER, verb, self.folder, *words], capture_output=True, text=True, timeout=600, stdin=subprocess.DEVNULL)
         if result.returncode and verb == "start" and "not serving" in result.stderr and tries > 1:
