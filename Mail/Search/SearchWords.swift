@@ -24,7 +24,8 @@ enum SearchWords {
     var text = text
     // All bytes are looked at: many at a time is faster than one after another up to the first.
     let (isPlain, hasJamo) = text.withUTF8 { bytes in
-      (!bytes.reduce(false) { $0 || $1 >= 0xE3 || $1 == 0xE1 }, bytes.contains(0xE1))
+      let found = bytes.reduce(UInt8(0)) { $0 | ($1 >= 0xE3 ? 1 : 0) | ($1 == 0xE1 ? 3 : 0) }
+      return (found == 0, found & 2 != 0)
     }
     if isPlain { return text }
     if hasJamo { text = composed(text) }
