@@ -15,7 +15,7 @@ final class Settler {
 
   /// How far apart settlements of several records begin at least: until then more are done, and a transaction costs the
   /// same for all of them. A few records at a time do not wait.
-  private static let pace = (records: 8, nanoseconds: Int64(20_000_000))
+  private static let pace = (records: 3, nanoseconds: Int64(20_000_000))
 
   private let hop: any Hop
   private let state: Monitor<MemberState>

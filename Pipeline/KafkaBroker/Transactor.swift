@@ -87,9 +87,6 @@ final class Transactor {
 
   /// Aborts, and says what is known then.
   private func rollBack(_ client: ProducerClient, _ records: [PreparedRecord], _ error: KafkaError) -> HopFailure {
-    // What a record met says more than what the transaction made of it.
-    let refusals = client.takeReports().compactMap(\.error)
-    let error = refusals.first { $0.kind != .other } ?? error
     let deadline = Deadline(options.patience * 2)
     var isAborted = false
     while !isAborted, client.fatalError == nil {
@@ -98,7 +95,9 @@ final class Transactor {
         isAborted = true
       } catch { if !error.isRetriable || deadline.isOver { break } }
     }
-    _ = client.takeReports()
+    // What a record met says more than what the transaction made of it. Reports may come as late as with the abort.
+    let refusals = client.takeReports().compactMap(\.error)
+    let error = refusals.first { $0.kind != .other && $0.code > 0 } ?? error
     // Without an answer to the abort the producer is of no use; the broker aborts by itself in time. Nothing was
     // committed in either case.
     //
