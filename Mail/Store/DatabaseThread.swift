@@ -180,8 +180,8 @@ final class DatabaseThread: Sendable {
     /// All jobs on one snapshot: it is of after they were asked for, and taken, with its locks, once for all.
     private func read(_ jobs: [Job], _ database: Database) throws -> [() -> Void] {
       try database.beginReading()
+      defer { database.rollback() }  // nothing was written, and this cannot be left open by an error
       let done = jobs.map { $0.work(database) }
-      if database.isInTransaction { try? database.commit() }
       return done.map { done in { done.end(nil) } }
     }
 

@@ -113,7 +113,7 @@ public final class Database {
 
   /// `BEGIN IMMEDIATE`.
   public func begin() throws(SQLiteError) { try statement("BEGIN IMMEDIATE").run() }
-  /// `BEGIN`: what is read until `commit` is of one moment.
+  /// `BEGIN`: what is read until `rollback` is of one moment.
   public func beginReading() throws(SQLiteError) { try statement("BEGIN").run() }
   /// `COMMIT`.
   public func commit() throws(SQLiteError) { try statement("COMMIT").run() }
