@@ -6,8 +6,8 @@ import RdKafka
 /// An idempotent producer that waits for all replicas: a record is there once it was reported, once, and in the order in
 /// which it came. While a partition has records under way, what comes for it waits here, and goes together then: given to
 /// librdkafka at once, it could not go before either (one request at a time), and librdkafka's thread would ask all that
-/// time, without a pause, whether it can. One that is not reported within the patience is given up: it is not sent any more, and may be there
-/// (`.unknownResult`) only if it had been sent.
+/// time, without a pause, whether it can. One that is not reported within the patience is given up: it is not sent any
+/// more, and may be there (`.unknownResult`) only if it had been sent.
 final class Appender {
   struct Item: Sendable {
     let record: PreparedRecord
