@@ -16,6 +16,8 @@ final class Verifier {
   private var line: [UInt8] = []
 
   private var ended: [MessageID: Int] = [:]
+  /// Where each that ended has been, and when: what came twice is told of with both.
+  private var ways: [MessageID: String] = [:]
   private var died: [MessageID: [String]] = [:]
   /// When `order` worked on a message, at which attempt.
   private var worked: [MessageID: (began: Int64, ended: Int64, attempt: Int)] = [:]
@@ -58,6 +60,10 @@ final class Verifier {
       return
     }
     ended[message.id, default: 0] += 1
+    let way = message.history.map { "\($0.kind) \($0.stage) \($0.at.microseconds)" }.joined(separator: ", ")
+    if let first = ways.updateValue(way, forKey: message.id) {
+      wrong.append("\(message.id) came twice: by \(first); and by \(way)")
+    }
     if Set(message.done).count != message.done.count { wrong.append("\(message.id) passed a stage twice") }
     let times = message.annotation(SeededStage.worked)?.split(separator: " ").compactMap { Int64($0) } ?? []
     let attempt = message.history.first { $0.stage == "order" && $0.kind == .done }?.attempt ?? 1
