@@ -83,7 +83,9 @@ class KafkaDayTests(unittest.TestCase):
         except AssertionError as failure:
             trace = "".join(service.command("trace", name).stdout for name in sorted(missing())[:3])
             lines = "".join(line for line in service.errors if '"mail accepted"' not in line)
-            raise AssertionError(f"{failure}\n{len(missing())} missing: {trace}\n{service.waiting()}\n{lines[-6000:]}")
+            lag = service.command("lag", "--json")  # whatever it says: the brokers may be what is wrong
+            raise AssertionError(
+                f"{failure}\n{len(missing())} missing: {trace}\n{lag.stdout}{lag.stderr}\n{lines[-6000:]}")
         messages = service.messages(token)
         self.assertEqual(len({message["id"] for message in messages}), len(messages))
         # A 451 may have been one too many: whoever tries again may repeat it.
