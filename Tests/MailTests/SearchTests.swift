@@ -60,6 +60,22 @@ import Testing
     }
   }
 
+  /// Characters of four bytes, Hangul in pieces, and what stands next to runs of them.
+  @Test func pairsAreFoundWhateverIsAroundThem() async throws {
+    try await withIndex { index in
+      try await index.add([
+        document(1, text: "\u{20000}\u{20001}\u{20002}"), document(2, text: "“東京” 🙂都x"),
+        document(3, text: "\u{1112}\u{1161}\u{11AB}\u{1100}\u{116E}\u{11A8}"), document(4, text: "abc京"),
+        document(5, text: "\u{1200}\u{1201} \u{3001}"),
+      ])
+      let expected: [(String, [Int])] = [
+        ("\u{20000}\u{20001}", [1]), ("\u{20001}\u{20002}", [1]), ("\u{20000}\u{20002}", []), ("東京", [2]), ("京都", []),
+        ("x", [2]), ("한국", [3]), ("abc", [4]), ("京", [4]), ("\u{1200}\u{1201}", [5]),
+      ]
+      for (query, ids) in expected { #expect(try await found(index, query) == ids, "\(query)") }
+    }
+  }
+
   @Test func aMailboxSeesItsOwnOnly() async throws {
     try await withIndex { index in
       try await index.add([document(1, mailbox: 1, text: "secret"), document(2, mailbox: 11, text: "secret")])
