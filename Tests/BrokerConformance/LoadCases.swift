@@ -8,13 +8,14 @@ extension BrokerConformance {
       let target = try await bench.topic("target", partitions: 2)
       let total = producers * each
       try await bench.within("\(total) records") {
-        try await withThrowingTaskGroup(of: Void.self) { group in
+        try await withThrowingTaskGroup(of: Bool.self) { group in
           for producer in 0..<producers {
             group.addTask {
               for number in 0..<each {
                 let value = "\(producer)-\(number)" + (number % 5 == 0 ? String(repeating: ".", count: 2000) : "")
                 try await bench.broker.produce([bench.record(source, value, key: "key-\(producer)")])
               }
+              return false
             }
           }
           for number in 0..<consumers {
@@ -22,12 +23,17 @@ extension BrokerConformance {
               let consumer = try await bench.join("g", [source], as: "member-\(number)")
               try await pass(to: target, consumer, bench)
               await consumer.close()
+              return false
             }
           }
-          // What came through is counted from outside; then the consumers are ended.
-          let watcher = try await bench.join("watch", [target])
-          var count = 0
-          while count < total { count += try await bench.take(1, from: watcher).count }
+          // What came through is counted from outside; then the consumers are ended. Whatever fails before ends it all.
+          group.addTask {
+            let watcher = try await bench.join("watch", [target])
+            var count = 0
+            while count < total { count += try await bench.take(1, from: watcher).count }
+            return true
+          }
+          while try await group.next() == false {}
           group.cancelAll()
           try await group.waitForAll()
         }
