@@ -54,6 +54,9 @@ final class Transactor {
     do throws(KafkaError) {
       try client.begin()
       for (index, record) in records.enumerated() { try client.append(record, token: index) }
+      // First, so that nothing is left to be thrown away should the group be at another generation: librdkafka 2.0.2
+      // counts that all the same, and the partition's next record would be refused for the gap.
+      try deliver(client)
       if let offsets {
         try client.sendOffsets(
           offsets.places, of: offsets.membership, milliseconds: options.patienceMilliseconds)
@@ -80,6 +83,17 @@ final class Transactor {
     return result
   }
 
+  /// Waits until every record is appended, or one is refused.
+  private func deliver(_ client: ProducerClient) throws(KafkaError) {
+    let deadline = Deadline(options.patience)
+    while true {
+      do throws(KafkaError) { return try client.flush(milliseconds: 100) } catch {
+        // Behind one that was refused, no other is sent any more.
+        if deadline.isOver || client.hasFailures || client.fatalError != nil { throw error }
+      }
+    }
+  }
+
   private func abandon(_ client: ProducerClient, _ records: [PreparedRecord]) {
     client.abandon(keeping: records)
     self.client = nil
@@ -101,9 +115,9 @@ final class Transactor {
     // Without an answer to the abort the producer is of no use; the broker aborts by itself in time. Nothing was
     // committed in either case.
     //
-    // Nor after a broker refused a record: librdkafka 2.0.2 counts it all the same, and every later record of the
-    // partition would be refused for the gap.
-    if !isAborted || refusals.contains(where: { $0.code > 0 }) { abandon(client, records) }
+    // Nor after a record was refused or thrown away: librdkafka 2.0.2 counts it all the same, and every later record of
+    // the partition would be refused for the gap.
+    if !isAborted || !refusals.isEmpty { abandon(client, records) }
     switch (client.fatalError ?? error).kind {
     case .fenced: return .fenced(client.fatalError ?? error)
     case .staleGroup: return .staleGroup(error, isAppended: false)

@@ -95,6 +95,9 @@ public final class ProducerClient {
     try KafkaError.check(rd_kafka_flush(client.raw, Int32(clamping: milliseconds)))
   }
 
+  /// Whether one of the reports that were not taken yet is of a failure.
+  public var hasFailures: Bool { client.events.reports.contains { $0.error != nil } }
+
   /// The reports that came since the last call.
   public func takeReports() -> [Report] {
     defer { client.events.reports.removeAll(keepingCapacity: true) }
