@@ -88,8 +88,7 @@ class CrashTests(unittest.TestCase):
                 killed[target] = killed.get(target, 0) + 1
                 # Sometimes again at once, while it recovers.
                 if chance.random() < 0.3:
-                    wait_for("the process to come back", lambda: service.children().get("worker"))
-                    os.kill(service.children()["worker"], signal.SIGKILL)
+                    self.signal_worker(service, signal.SIGKILL)
                     killed["worker, recovering"] = killed.get("worker, recovering", 0) + 1
             senders.stop()
             wait_for("everything to be worked off", lambda: self.is_empty(service), 120)
