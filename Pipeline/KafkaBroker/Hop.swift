@@ -116,7 +116,7 @@ final class Forwarding: Hop {
       for (index, record) in records.enumerated() { try client.append(record, token: index) }
     } catch { failure = error }
     var isAnswered = true
-    do throws(KafkaError) { try client.flush(milliseconds: options.patienceMilliseconds * 2) } catch {
+    do throws(KafkaError) { try client.flush(milliseconds: options.patienceMilliseconds) } catch {
       isAnswered = false
       failure = error
     }

@@ -146,12 +146,13 @@ extension KafkaBroker.Options {
     ])
   }
 
-  /// Of a producer that appends without transactions: nothing twice, nothing out of order.
+  /// Of a producer that appends without transactions: nothing twice, nothing out of order. Who uses it gives up what is
+  /// late: see `Appender`.
   var appender: [String: String] {
     settings([
       Self.inFlight: "1",
       "enable.idempotence": "true", "acks": "all", "message.max.bytes": "\(largestRecord + 1024)",
-      "message.timeout.ms": "\(patienceMilliseconds)",
+      "message.timeout.ms": "0",
     ])
   }
 }

@@ -14,10 +14,19 @@ final class Lane<Item: Sendable>: Sendable {
   private let state = Monitor(State())
 
   /// - Parameter start: called on the thread; makes what works on the items, which never leaves the thread.
-  init(_ start: @escaping @Sendable () -> ([Item]) -> Void) { startThread { [state] in Self.run(state, start()) } }
+  init(_ start: @escaping @Sendable () -> ([Item]) -> Void) {
+    startThread { [state] in
+      let work = start()
+      Self.run(state) {
+        work($0)
+        return nil
+      }
+    }
+  }
 
-  /// - Parameter start: is given what calls it with no items, from any thread, if it has something else to look at.
-  init(ringing start: @escaping @Sendable (_ ring: @escaping @Sendable () -> Void) -> ([Item]) -> Void) {
+  /// - Parameter start: is given what has the work called with no items, from any thread, if there is something else to
+  ///   look at. The work also says when it wants to be called even so.
+  init(ringing start: @escaping @Sendable (_ ring: @escaping @Sendable () -> Void) -> ([Item]) -> Deadline?) {
     startThread { [state] in Self.run(state, start { state.signal { $0.isRung = true } }) }
   }
 
@@ -48,10 +57,14 @@ final class Lane<Item: Sendable>: Sendable {
     }
   }
 
-  private static func run(_ state: Monitor<State>, _ work: ([Item]) -> Void) {
+  private static func run(_ state: Monitor<State>, _ work: ([Item]) -> Deadline?) {
+    var next: Deadline?
     while true {
       let items = state.wait { state -> Monitor<State>.Waiting<[Item]?> in
-        guard !state.items.isEmpty || state.isRung || state.isClosed else { return .signal }
+        if state.items.isEmpty, !state.isRung, !state.isClosed {
+          guard let next else { return .signal }
+          if !next.isOver { return .until(next.nanoseconds) }
+        }
         defer {
           state.items = []
           state.isRung = false
@@ -59,7 +72,7 @@ final class Lane<Item: Sendable>: Sendable {
         return .result(state.items.isEmpty && state.isClosed ? nil : state.items)
       }
       guard let items else { break }
-      work(items)
+      next = work(items)
     }
     let waiters = state.withLock { state in
       state.hasEnded = true

@@ -87,7 +87,7 @@ extension KafkaBroker {
     append(group, transactor)
   }
 
-  static func work(_ singles: [Single], _ appender: Appender) {
+  static func work(_ singles: [Single], _ appender: Appender) -> Deadline? {
     var items: [Appender.Item] = []
     for single in singles {
       switch single {
@@ -99,6 +99,7 @@ extension KafkaBroker {
       }
     }
     appender.add(items)
+    return appender.next
   }
 
   private static func append(_ batches: [Batch], _ transactor: Transactor) {

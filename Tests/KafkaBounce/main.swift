@@ -6,10 +6,11 @@ import Pipeline
 //   kafka-bounce worker SERVERS NAME SEED INSTANCE
 //   kafka-bounce feed   SERVERS NAME SEED FIRST COUNT PER-SECOND ACKNOWLEDGED
 //   kafka-bounce verify SERVERS NAME SEED ACKNOWLEDGED
+//   kafka-bounce late   SERVERS NAME SEED PID PID
 
 let words = CommandLine.arguments
 guard words.count > 5, let seed = UInt64(words[4]) else {
-  say("usage: kafka-bounce worker|feed|verify SERVERS NAME SEED …")
+  say("usage: kafka-bounce worker|feed|verify|late SERVERS NAME SEED …")
   exit(64)
 }
 let plan = Plan(servers: words[2], name: words[3], seed: seed)
@@ -28,9 +29,10 @@ startThread {
 }
 
 /// The broker, as soon as it answers.
-func connect(_ plan: Plan) async throws -> KafkaBroker {
+func connect(_ plan: Plan, with change: (inout KafkaBroker.Options) -> Void = { _ in }) async throws -> KafkaBroker {
   var options = KafkaBroker.Options(servers: plan.servers)
   options.sessionTimeout = .seconds(6)
+  change(&options)
   while true {
     do { return try await KafkaBroker.open(options) } catch {
       guard error.isTransient else { throw error }
@@ -39,6 +41,10 @@ func connect(_ plan: Plan) async throws -> KafkaBroker {
 }
 
 func run(_ plan: Plan) async throws -> Int32 {
+  if words[1] == "late" {
+    guard words.count == 7, let first = pid_t(words[5]), let second = pid_t(words[6]) else { return 64 }
+    return try await Late(plan: plan, brokers: (first, second)).judge() ? 0 : 1
+  }
   let broker = try await connect(plan)
   switch words[1] {
   case "worker": try await work(plan, broker, instance: words[5])

@@ -12,9 +12,11 @@ import Testing
 struct FaultTests {
   private static let count = 20
 
-  private func open(_ guarantee: Topology.Guarantee = .exactlyOnce) async throws -> KafkaBroker {
+  private func open(
+    _ guarantee: Topology.Guarantee = .exactlyOnce, patience: Duration = .milliseconds(400)
+  ) async throws -> KafkaBroker {
     var options = TestKafka.options(.cooperative, guarantee)
-    options.patience = .milliseconds(400)
+    options.patience = patience
     let deadline = SystemClock.shared.now + .seconds(20)
     while true {
       do { return try await KafkaBroker.open(options) } catch {
@@ -88,7 +90,7 @@ struct FaultTests {
   @Test("what a broker's disk has damaged is reported, and neither served nor skipped")
   func damaged() async throws {
     let topic = "damaged-\(SystemRandom().next())"
-    let broker = try await open()
+    let broker = try await open(patience: .seconds(10))
     try await broker.create([TopicSpecification(topic, retention: .unlimited)])
     // Each with a checksum of its own.
     for text in ["first", "second", "third"] { try await broker.produce([record(topic, text)]) }
@@ -213,7 +215,7 @@ struct FaultTests {
   func frozenProduce(milliseconds: Int) async throws {
     let process = try #require(TestKafka.process)
     let topic = "fault-\(SystemRandom().next())"
-    let broker = try await open()
+    let broker = try await open(patience: .seconds(1))
     try await broker.create([TopicSpecification(topic, retention: .unlimited)])
     try await broker.produce([record(topic, "first")])
     defer { kill(process, SIGCONT) }

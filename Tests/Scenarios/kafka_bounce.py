@@ -12,7 +12,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 CLUSTER = os.path.join(HERE, "..", "..", "..", "shared", "kafka", "kafka-cluster")
-BINARY = os.environ.get("MAILFLOW_BOUNCE") or os.path.abspath(".build/debug/kafka-bounce")
+BINARY = os.environ.get("MAILFLOW_BOUNCE") or os.path.join(HERE, "..", "..", ".build", "debug", "kafka-bounce")
 BROKERS = 3
 SESSION = 6  # seconds: as the processes are set up
 WINDOW = 256  # messages that the feeder has on their way
