@@ -13,6 +13,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 CLUSTER = os.path.join(HERE, "..", "..", "..", "shared", "kafka", "kafka-cluster")
 BINARY = os.environ.get("MAILFLOW_BOUNCE") or os.path.join(HERE, "..", "..", ".build", "debug", "kafka-bounce")
+NO_BINARY = "no kafka-bounce: swift build --build-tests"
 BROKERS = 3
 SESSION = 6  # seconds: as the processes are set up
 WINDOW = 256  # messages that the feeder has on their way
