@@ -20,10 +20,13 @@ struct MockConformanceTests {
     return features
   }()
 
-  /// It makes whatever topic it is asked about, and cannot say who has which partition.
+  /// It makes whatever topic it is asked about, and cannot say who has which partition. And it refuses a member's SyncGroup
+  /// that comes after the leader's, so that the member has to join again: whoever has something to give up meanwhile waits
+  /// for it, and is taken for gone.
   private static let beyond = [
     "topics are made once, described and sorted; another number of partitions is refused",
     "what does not exist is refused", "members share the partitions, and partition n of all topics belongs to one",
+    "what has to be given up can be settled until then",
   ]
 
   /// Each case has a cluster and several clients, of some threads each: all at once, members miss their heartbeats.
