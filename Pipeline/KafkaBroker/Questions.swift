@@ -99,7 +99,8 @@ final class Questions {
     _ group: String, _ partitions: [TopicPartition] = [], areStable: Bool = true
   ) throws(BrokerError) -> [TopicPartition: Int64] {
     // While the markers of a settlement are being written, the broker refuses to say.
-    try wait("the offsets of \(group) to be decided") { () throws(BrokerError) -> [TopicPartition: Int64]? in
+    try wait("the offsets of \(group) to be decided", hint: Self.openTransaction) {
+      () throws(BrokerError) -> [TopicPartition: Int64]? in
       let found = try ask("offsets of \(group)") { admin throws(KafkaError) -> [PartitionOffset]? in
         // Not for long: while a new cluster makes its coordinator, a question may be lost.
         let patience = min(patience, 2000)
@@ -131,14 +132,17 @@ final class Questions {
 
   // MARK: Waiting
 
+  private static let openTransaction =
+    "if it stays like this, Kafka has left a transaction open: docs/kafka.md says how to end it"
+
   /// Asks again every 5 ms until there is an answer.
   func wait<R>(
-    _ what: String, _ patience: Duration? = nil, _ body: () throws(BrokerError) -> R?
+    _ what: String, _ patience: Duration? = nil, hint: String? = nil, _ body: () throws(BrokerError) -> R?
   ) throws(BrokerError) -> R {
     let deadline = Deadline(patience ?? options.patience)
     while true {
       if let found = try body() { return found }
-      guard !deadline.isOver else { throw BrokerError(.unavailable, "waited in vain for \(what)") }
+      guard !deadline.isOver else { throw BrokerError(.unavailable, "waited in vain for \(what)", hint: hint) }
       pause()
     }
   }
