@@ -112,8 +112,9 @@ final class Forwarding: Hop {
     let client = try ready()
     _ = client.takeReports()
     var failure: KafkaError?
+    let deadline = Deadline(options.patience)
     do throws(KafkaError) {
-      for (index, record) in records.enumerated() { try client.append(record, token: index) }
+      for (index, record) in records.enumerated() { try client.append(record, token: index, by: deadline) }
     } catch { failure = error }
     var isAnswered = true
     do throws(KafkaError) { try client.flush(milliseconds: options.patienceMilliseconds) } catch {

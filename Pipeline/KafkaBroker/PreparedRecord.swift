@@ -10,9 +10,12 @@ struct PreparedRecord: Sendable {
 }
 
 extension ProducerClient {
-  /// Takes the record into the queue; waits while that is full.
-  func append(_ record: PreparedRecord, token: Int) throws(KafkaError) {
-    while !(try offer(record, token: token)) { serve(milliseconds: 10) }
+  /// Takes the record into the queue; waits while that is full, until the deadline: no answer may ever make room.
+  func append(_ record: PreparedRecord, token: Int, by deadline: Deadline) throws(KafkaError) {
+    while !(try offer(record, token: token)) {
+      if deadline.isOver { throw .timedOut }
+      serve(milliseconds: 10)
+    }
   }
 
   /// Takes the record into the queue, unless that is full.

@@ -51,9 +51,10 @@ final class Transactor {
   func transact(_ records: [PreparedRecord], _ offsets: GroupOffsets? = nil) throws(HopFailure) -> [Int64] {
     let client = try ready()
     _ = client.takeReports()
+    let patience = Deadline(options.patience * 2)
     do throws(KafkaError) {
       try client.begin()
-      for (index, record) in records.enumerated() { try client.append(record, token: index) }
+      for (index, record) in records.enumerated() { try client.append(record, token: index, by: patience) }
       // First, so that nothing is left to be thrown away should the group be at another generation: librdkafka 2.0.2
       // counts that all the same, and the partition's next record would be refused for the gap.
       try deliver(client)
