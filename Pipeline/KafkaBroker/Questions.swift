@@ -66,8 +66,17 @@ final class Questions {
   }
 
   /// See `AdminClient.offsets`.
-  func offsets(_ times: [PartitionOffset]) throws(BrokerError) -> [PartitionOffset] {
-    try ask("offsets") { admin throws(KafkaError) in try admin.offsets(at: times, milliseconds: share) }
+  ///
+  /// - Parameter grace: how long a leader may not know of a partition: brokers hear of a new one at different times.
+  func offsets(
+    _ times: [PartitionOffset], grace: Duration = .seconds(1)
+  ) throws(BrokerError) -> [PartitionOffset] {
+    let grace = Deadline(grace)
+    return try ask("offsets") { admin throws(KafkaError) in
+      do throws(KafkaError) { return try admin.offsets(at: times, milliseconds: share) } catch {
+        throw error.kind == .unknownTopic && !grace.isOver ? .timedOut : error
+      }
+    }
   }
 
   /// The first place at `time` or later, which may be one that holds no record; nil if there is none.

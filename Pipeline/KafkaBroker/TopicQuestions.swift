@@ -85,11 +85,21 @@ extension Questions {
     return topics.map(\.name).filter { refused[$0] == nil }
   }
 
-  private func waitUntilServed(_ names: Set<String>) throws(BrokerError) -> [String: AdminClient.Topic] {
-    try wait("the topics to be served", options.patience * 6) { () throws(BrokerError) in
+  /// Waits until all leaders are known, and they know of it.
+  private func waitUntilServed(
+    _ names: Set<String>, partitions: Int? = nil
+  ) throws(BrokerError) -> [String: AdminClient.Topic] {
+    let served = try wait("the topics to be served", options.patience * 6) {
+      () throws(BrokerError) -> [String: AdminClient.Topic]? in
       let topics = try found(names).topics
-      return topics.count == names.count && topics.values.allSatisfy(\.isServed) ? topics : nil
+      let areServed = topics.values.allSatisfy { $0.isServed && $0.partitions == partitions ?? $0.partitions }
+      return topics.count == names.count && areServed ? topics : nil
     }
+    let places = served.values.flatMap { topic in
+      (0..<topic.partitions).map { PartitionOffset(topic: topic.name, partition: $0, offset: PartitionOffset.end) }
+    }
+    _ = try offsets(places, grace: options.patience)
+    return served
   }
 
   private func refuse(_ differences: [TopicDifference]) throws(BrokerError) {
@@ -156,10 +166,7 @@ extension Questions {
     for (name, error) in refused.sorted(by: { $0.key < $1.key }) where grown[name]?.partitions != partitions {
       throw BrokerError(error, "grow \(name)")
     }
-    try wait("the new partitions to be served", options.patience * 6) { () throws(BrokerError) -> Void? in
-      let topics = try found(Set(smaller)).topics
-      return topics.values.allSatisfy { $0.partitions == partitions && $0.isServed } ? () : nil
-    }
+    _ = try waitUntilServed(Set(smaller), partitions: partitions)
   }
 
   /// Deletes topics, and waits until they are gone, and what these groups had committed of them with them: the broker

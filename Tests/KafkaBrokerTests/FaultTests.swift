@@ -13,10 +13,12 @@ struct FaultTests {
   private static let count = 20
 
   private func open(
-    _ guarantee: Topology.Guarantee = .exactlyOnce, patience: Duration = .milliseconds(400)
+    _ guarantee: Topology.Guarantee = .exactlyOnce, patience: Duration = .milliseconds(400),
+    properties: [String: String] = [:]
   ) async throws -> KafkaBroker {
     var options = TestKafka.options(.cooperative, guarantee)
     options.patience = patience
+    options.properties.merge(properties) { $1 }
     let deadline = SystemClock.shared.now + .seconds(20)
     while true {
       do { return try await KafkaBroker.open(options) } catch {
@@ -255,6 +257,37 @@ struct FaultTests {
       }
     }
     #expect(outcomes.count == 200)
+    await broker.close()
+  }
+
+  @Test(
+    "more than a producer's queue holds is given up while the broker hangs, whole",
+    arguments: [Topology.Guarantee.exactlyOnce, .atLeastOnce])
+  func frozenQueue(guarantee: Topology.Guarantee) async throws {
+    let process = try #require(TestKafka.process)
+    let topic = "fault-\(SystemRandom().next())"
+    let broker = try await open(guarantee, patience: .seconds(1), properties: ["queue.buffering.max.messages": "10"])
+    try await broker.create([TopicSpecification(topic, retention: .unlimited)])
+    try await broker.produce([record(topic, "first")])
+    defer { kill(process, SIGCONT) }
+    kill(process, SIGSTOP)
+    // Nothing that is answered makes room: only the time it may take ends the wait.
+    let error = await #expect(throws: BrokerError.self) {
+      try await broker.produce((0..<100).map { record(topic, "\($0)") })
+    }
+    #expect(error?.kind == .unavailable || error?.kind == .unknownResult)
+    kill(process, SIGCONT)
+    let deadline = SystemClock.shared.now + .seconds(20)
+    while true {
+      do throws(BrokerError) {
+        try await broker.produce((0..<100).map { record(topic, "again \($0)") })
+        break
+      } catch { try #require(error.isTransient || error.kind == .unknownResult) }
+      try #require(SystemClock.shared.now < deadline)
+    }
+    let found = try await texts(in: topic, broker)
+    #expect(found.suffix(100) == (0..<100).map { "again \($0)" })
+    if guarantee == .exactlyOnce { #expect(found.count == 101) }
     await broker.close()
   }
 }

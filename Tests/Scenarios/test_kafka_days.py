@@ -122,10 +122,15 @@ class KafkaDayTests(unittest.TestCase):
             token = service.add_user("alice@example.com")
             service.start()
             senders = [Sender(service, first, 40) for first in range(0, 160, 40)]
-            wait_for("some mail", lambda: sum(len(sender.accepted) for sender in senders) > 30)
+
+            def accepted():
+                return sum(len(sender.accepted) for sender in senders)
+
+            wait_for("some mail", lambda: accepted() > 30)
             kafka.run("kill", "1")
             os.kill(service.children()["worker"], signal.SIGKILL)
-            time.sleep(1)
+            before = accepted()
+            wait_for("mail to be accepted by the others", lambda: accepted() > before + 10, LIMIT)
             kafka.run("start")
             self.through(service, token, senders)
 
