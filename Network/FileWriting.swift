@@ -4,14 +4,15 @@ import Linux
 extension Connection {
   /// Sends these bytes of a file behind what was written; returns once the kernel has them.
   ///
-  /// In plain they go from the file to the socket without a copy, by TLS through a buffer of 16 KiB. The kernel holds at
-  /// most 128 KiB that were not sent yet, whatever its buffers allow. To read the file blocks the loop for as long as the
+  /// In plain they go from the file to the socket without a copy, by TLS through a buffer of 16 KiB. To read the file blocks the loop for as long as the
   /// disk takes. Throws like `write`, and `truncated` if the file has become shorter.
   public func write(file descriptor: Int32, _ range: Range<Int>) async throws(NetworkError) {
     // What fits into one packet's worth of copying goes out together with what was written.
     guard range.count > Self.highWaterMark, tls == nil else { return try await copy(descriptor, range) }
     try await flush()
-    limitUnsent()
+    // What the kernel has yet to send are pages of the file that it keeps anyway, and no memory of this connection.
+    limitUnsent(bytes: Self.fileSlice)
+    defer { limitUnsent() }
     var rest = range
     var slices = 0
     isSending = true
@@ -30,13 +31,13 @@ extension Connection {
     }
   }
 
-  /// Has the kernel take at most 128 KiB that it cannot send yet: more would only be memory, for a peer that is slower.
-  func limitUnsent() {
-    Linux.limitUnsent(transport.descriptor, bytes: 128 * 1024)
+  /// Has the kernel take at most so much that it cannot send yet: more would only be memory, for a peer that is slower.
+  func limitUnsent(bytes: Int = 128 * 1024) {
+    Linux.limitUnsent(transport.descriptor, bytes: Int32(clamping: bytes))
   }
 
   /// At most handed to the kernel at once.
-  private static let fileSlice = 128 * 1024
+  private static let fileSlice = 1024 * 1024
 
   private func copy(_ descriptor: Int32, _ range: Range<Int>) async throws(NetworkError) {
     var rest = range

@@ -301,15 +301,17 @@ def requests(seconds, url, pid, token=None):
 
 
 def rest(setting):
-    """A list of folders and a message of 10 KiB as it was received, beside nginx with files of the same sizes."""
+    """A list of folders, and messages of 10 KiB and 1 MiB as they were received, beside nginx with files of the same sizes."""
     mailflow = Mailflow(setting, setting.fresh("mailflow"))
     setting.ending.append(mailflow.stop)
-    subprocess.run(
-        ["smtp-source", "-s", "1", "-m", "1", "-l", "10240", "-f", "bob@example.org", "-t", USER,
-         f"127.0.0.1:{mailflow.smtp}"], check=True, timeout=60)
-    wait_for("the message", lambda: mailflow.delivered() == 1)
-    message = json.loads(mailflow.get("/v1/messages"))["messages"][0]["id"]
-    paths = {"rest-folders": "/v1/folders", "rest-raw": f"/v1/messages/{message}/raw"}
+    for size in (10_240, 1 << 20):
+        subprocess.run(
+            ["smtp-source", "-s", "1", "-m", "1", "-l", str(size), "-f", "bob@example.org", "-t", USER,
+             f"127.0.0.1:{mailflow.smtp}"], check=True, timeout=60)
+    wait_for("the messages", lambda: mailflow.delivered() == 2)
+    small, large = sorted(json.loads(mailflow.get("/v1/messages"))["messages"], key=lambda message: message["size"])
+    paths = {"rest-folders": "/v1/folders", "rest-raw": f"/v1/messages/{small['id']}/raw",
+             "rest-large": f"/v1/messages/{large['id']}/raw"}
     root = setting.fresh("root")
     for name, path in paths.items():
         with open(os.path.join(root, name), "wb") as file:

@@ -58,7 +58,9 @@ public struct WebAPI: Sendable {
         guard let bytes = try await store.raw(id, of: owner), let part = MIMEMessage(bytes).part(number) else {
           return Self.notFound
         }
-        return Self.part(part, of: id)
+        var response = Self.part(part, of: id)
+        response.keeping = bytes
+        return response
       default: return Self.notFound
       }
     } catch { return refused(error, request) }
@@ -75,7 +77,7 @@ public struct WebAPI: Sendable {
       return .json(["folders": .array(folders.map { MailboxJSON.folder($0) })])
     case .raw(let id):
       guard let found = try await store.raw(id, token: token) else { return Self.unknownToken }
-      return found.map { Self.raw(Array($0), id) } ?? Self.notFound
+      return try found.map { message throws(MailStoreError) in try Self.raw(message, id) } ?? Self.notFound
     default: return nil
     }
   }
@@ -138,13 +140,28 @@ public struct WebAPI: Sendable {
   }
 
   /// A message may hold anything: a browser that opens it must neither show it as a page nor run what is in it.
-  private static func raw(_ bytes: [UInt8], _ id: MessageID) -> HTTPResponse {
-    .mail(
+  private static func raw(_ message: RawMessage, _ id: MessageID) throws(MailStoreError) -> HTTPResponse {
+    var response = HTTPResponse.mail(
       200, type: "message/rfc822",
       fields: [
         ("Content-Disposition", "attachment; filename=\"\(id).eml\""),
         ("Content-Security-Policy", "sandbox; default-src 'none'"), ("Accept-Ranges", "bytes"), ("ETag", "\"\(id)\""),
-      ], body: bytes)
+      ], body: [])
+    var bytes: [UInt8] = []
+    switch message.content {
+    case .bytes(let content):
+      bytes.reserveCapacity(message.prefix.count + content.count)
+      bytes += message.prefix
+      bytes += content
+      response.body = .bytes(bytes)
+      response.keeping = content
+    case .file(let path, let size):
+      bytes += message.prefix
+      do {
+        response.body = .file(try HTTPFile(path: path), 0..<size, behind: bytes)
+      } catch { throw MailStoreError(.unavailable, "mail store: \(path): \(error)") }
+    }
+    return response
   }
 
   /// A part, decoded. Its name is in UTF-8, percent-encoded (RFC 8187).

@@ -1,5 +1,5 @@
 import OpenSSL
-import Pipeline
+public import Pipeline
 import SQLite
 
 /// A message as it is found: its content may have to be fetched yet, or to be verified.
@@ -16,6 +16,24 @@ struct KeptMessage: Sendable {
   let digest: [UInt8]
   let size: Int
   let content: Content
+
+  var reference: ContentReference { ContentReference(digest: hexadecimal(digest), size: size) }
+}
+
+/// A message as it is kept, for those who send it on: our trace headers, then what was received, byte for byte.
+public struct RawMessage: Sendable {
+  /// What was received.
+  public enum Content: Sendable {
+    /// In memory.
+    case bytes(Bytes)
+    /// All of this file, which is never written again; `size` is in bytes.
+    case file(path: String, size: Int)
+  }
+
+  /// Our trace headers.
+  public let prefix: Bytes
+  /// What was received.
+  public let content: Content
 }
 
 extension MailStore {
@@ -42,30 +60,49 @@ extension MailStore {
     return content.map { KeptMessage(prefix: found.prefix, digest: found.digest, size: found.size, content: $0) }
   }
 
-  /// All of a message that was found, after its content was verified.
-  func whole(_ found: KeptMessage?, _ id: MessageID) async throws(MailStoreError) -> Bytes? {
-    guard let found else { return nil }
-    let content: Bytes
+  /// A message that was found, for those who send it: large content may be left in its file.
+  func raw(_ found: KeptMessage, _ id: MessageID) async throws(MailStoreError) -> RawMessage {
+    if case .large = found.content {
+      do {
+        if let path = try await largeContent.file(found.reference) {
+          return RawMessage(prefix: found.prefix, content: .file(path: path, size: found.size))
+        }
+      } catch { throw MailStoreError(error) }
+    }
+    let (content, share) = try await content(of: found, id)
+    return RawMessage(prefix: found.prefix, content: .bytes(content.keeping(share)))
+  }
+
+  /// All of a message that was found, in memory.
+  func whole(_ found: KeptMessage, _ id: MessageID) async throws(MailStoreError) -> Bytes {
+    let (content, share) = try await content(of: found, id)
+    guard !found.prefix.isEmpty else { return content.keeping(share) }
+    return Bytes(capacity: found.prefix.count + content.count) { output in
+      found.prefix.withUnsafeBytes { output.copyMemory(from: $0) }
+      let rest = UnsafeMutableRawBufferPointer(rebasing: output[found.prefix.count...])
+      content.withUnsafeBytes { rest.copyMemory(from: $0) }
+      return output.count
+    }.keeping(share)
+  }
+
+  /// The content, verified, and the memory that it takes if it is large.
+  private func content(
+    of found: KeptMessage, _ id: MessageID
+  ) async throws(MailStoreError) -> (Bytes, LargeMemory.Share?) {
     switch found.content {
-    case .verified(let bytes): content = bytes
+    case .verified(let bytes): return (bytes, nil)
     case .found(let bytes):
       guard bytes.count == found.size, SHA256.hash(bytes).bytes == found.digest else {
         throw MailStoreError(
           .damaged, "mail store: the content of \(id) is damaged: its SHA-256 differs from the stored")
       }
       recent.keep(bytes, found.digest)
-      content = bytes
+      return (bytes, nil)
     case .large:
-      do {
-        content = try await largeContent.get(ContentReference(digest: hexadecimal(found.digest), size: found.size))
-      } catch { throw MailStoreError(error) }
-    }
-    guard !found.prefix.isEmpty else { return content }
-    return Bytes(capacity: found.prefix.count + content.count) { output in
-      found.prefix.withUnsafeBytes { output.copyMemory(from: $0) }
-      let rest = UnsafeMutableRawBufferPointer(rebasing: output[found.prefix.count...])
-      content.withUnsafeBytes { rest.copyMemory(from: $0) }
-      return output.count
+      guard let share = largeMemory.share(for: found.size) else {
+        throw MailStoreError(.busy, "mail store: too much large mail is being read to take \(found.size) bytes more")
+      }
+      do { return (try await largeContent.get(found.reference), share) } catch { throw MailStoreError(error) }
     }
   }
 }

@@ -20,19 +20,23 @@ public final class MailStore: Sendable {
   let clock: any PipelineClock
   let largeContent: any ContentStore
   let recent = RecentContent()
+  let largeMemory: LargeMemory
 
   /// Content beyond this many bytes is kept as a file, the rest in the database.
   public static let inlineLimit = 64 * 1024
 
   /// The store in the data folder `folder`. Nothing is opened before it is used: see `probe`.
   ///
-  /// - Parameter contentStore: where large content is kept; `FOLDER/content` unless given. It may be the one that the
-  ///   pipeline keeps content by reference in: then storing such content only touches it.
+  /// - Parameters:
+  ///   - contentStore: where large content is kept; `FOLDER/content` unless given. It may be the one that the
+  ///     pipeline keeps content by reference in: then storing such content only touches it.
+  ///   - largeMemory: bytes of memory that large content may take while it is read, all together.
   public init(
     folder: String, mode: Mode = .threads, clock: any PipelineClock = SystemClock.shared,
-    contentStore: (any ContentStore)? = nil
+    contentStore: (any ContentStore)? = nil, largeMemory: Int = 512 << 20
   ) {
     self.clock = clock
+    self.largeMemory = LargeMemory(limit: largeMemory)
     largeContent = contentStore ?? FolderContentStore(folder: folder + "/content")
     (writer, reader) = DatabaseThread.pair(
       folder: folder, file: "mail.db", isInline: mode == .inline, prepare: Schema.prepare)

@@ -88,10 +88,11 @@ extension MailStore {
   /// A message as it is kept: our trace headers, then what was received, byte for byte. Nil: this mailbox has none of
   /// that id.
   ///
-  /// - Throws: `damaged` if the content is not what was stored (its SHA-256 differs) or is gone.
+  /// - Throws: `damaged` if the content is not what was stored (its SHA-256 differs) or is gone; `busy` if it is large, and
+  ///   so much of large content is held by others that it would be too much memory.
   public func raw(_ id: MessageID, of mailbox: Mailbox) async throws(MailStoreError) -> Bytes? {
     let found = try await reader.run { [recent] in try Self.kept(id, of: mailbox.id, $0, recent) }
-    return try await whole(found, id)
+    return if let found { try await whole(found, id) } else { nil }
   }
 
   /// Every copy of the message that carries this Message-ID, at most `limit`, the newest first: where it is, and whose.

@@ -171,15 +171,15 @@ extension MailStore {
     try await visit(token: token) { owner, database in try Self.folders(of: owner.id, database) }
   }
 
-  /// A message of the mailbox whose owner holds this token, as `raw(_:of:)` has it.
+  /// A message of the mailbox whose owner holds this token, for those who send it on. Throws like `raw(_:of:)`.
   ///
   /// - Returns: nil if nobody holds it; `.some(nil)` if the mailbox has no such message.
-  public func raw(_ id: MessageID, token: String) async throws(MailStoreError) -> Bytes?? {
+  public func raw(_ id: MessageID, token: String) async throws(MailStoreError) -> RawMessage?? {
     let visited = try await visit(token: token) { [recent] owner, database in
       try Self.kept(id, of: owner.id, database, recent)
     }
     guard let found = visited else { return nil }
-    return .some(try await whole(found, id))
+    return if let found { .some(try await raw(found, id)) } else { .some(nil) }
   }
 
   // MARK: Parts

@@ -56,7 +56,9 @@ extension HTTPResponse {
     case .whole: return self
     case .part(let range):
       let place = "bytes \(range.lowerBound)-\(range.upperBound - 1)/\(size)"
-      return HTTPResponse(206, fields: fields + [("Content-Range", place)], body.part(range))
+      var response = HTTPResponse(206, fields: fields + [("Content-Range", place)], body.part(range))
+      response.keeping = keeping
+      return response
     case .none:
       var response = HTTPResponse.text(416, "there are \(size) bytes")
       response.fields.append(("Content-Range", "bytes */\(size)"))
@@ -83,7 +85,7 @@ extension HTTPResponse.Body {
   var size: Int? {
     switch self {
     case .bytes(let bytes): bytes.count
-    case .file(_, let range): range.count
+    case .file(_, let range, let first): first.count + range.count
     case .stream, .upgrade: nil
     }
   }
@@ -91,9 +93,18 @@ extension HTTPResponse.Body {
   fileprivate func part(_ range: Range<Int>) -> HTTPResponse.Body {
     switch self {
     case .bytes(let bytes): .bytes(Array(bytes[range]))
-    case .file(let file, let whole):
-      .file(file, (whole.lowerBound + range.lowerBound)..<(whole.lowerBound + range.upperBound))
+    case .file(let file, let whole, let first):
+      .file(
+        file, whole.inside(range.lowerBound - first.count, range.upperBound - first.count),
+        behind: Array(first[(0..<first.count).inside(range.lowerBound, range.upperBound)]))
     case .stream, .upgrade: self
     }
+  }
+}
+
+extension Range<Int> {
+  /// What lies between two places, counted from its start, as far as it is inside.
+  fileprivate func inside(_ start: Int, _ end: Int) -> Range<Int> {
+    (lowerBound + Swift.min(Swift.max(start, 0), count))..<(lowerBound + Swift.min(Swift.max(end, 0), count))
   }
 }

@@ -4,8 +4,8 @@ public struct HTTPResponse: Sendable {
   public enum Body: Sendable {
     /// These bytes, whole.
     case bytes([UInt8])
-    /// These bytes of a file.
-    case file(HTTPFile, Range<Int>)
+    /// These bytes of a file, behind others.
+    case file(HTTPFile, Range<Int>, behind: [UInt8] = [])
     /// What the closure writes, of unknown length: chunked, or up to the end of the connection for HTTP/1.0. It runs on
     /// the connection's loop. When it throws, the connection is cut off, so that what came does not look whole.
     case stream(@Sendable (HTTPBodyWriter) async throws(NetworkError) -> Void)
@@ -19,6 +19,8 @@ public struct HTTPResponse: Sendable {
   public var fields: [(name: String, value: String)]
   /// What is sent behind the head.
   public var body: Body
+  /// Kept until the answer is sent, such as a share of memory that is limited.
+  public var keeping: (any Sendable)?
 
   /// An answer whose bytes are all there.
   public init(_ status: Int, fields: [(name: String, value: String)] = [], body: [UInt8] = []) {

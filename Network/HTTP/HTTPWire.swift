@@ -48,6 +48,7 @@ final class HTTPWire {
   func send(
     _ response: HTTPResponse, to request: HTTPRequest? = nil, keepsAlive: Bool
   ) async throws(NetworkError) {
+    defer { withExtendedLifetime(response.keeping) {} }
     let hasBody = response.status >= 200 && response.status != 204 && response.status != 304
     let isHead = request?.method == "HEAD"
     let isChunked = hasBody && response.body.size == nil && request?.isVersion11 == true
@@ -56,7 +57,11 @@ final class HTTPWire {
     if hasBody {
       switch response.body {
       case .bytes(let bytes): if !isHead { try await connection.write(bytes) }
-      case .file(let file, let range): if !isHead { try await connection.write(file: file.descriptor, range) }
+      case .file(let file, let range, let first):
+        if !isHead {
+          try await connection.write(first)
+          try await connection.write(file: file.descriptor, range)
+        }
       case .stream(let write):
         if !isHead {
           let writer = HTTPBodyWriter(connection, isChunked: isChunked)

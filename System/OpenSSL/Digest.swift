@@ -50,6 +50,31 @@ public enum SHA256 {
     }
     return Digest256(output)
   }
+
+  /// The digest of bytes that come in pieces, such as those of a file.
+  public struct Pieces: ~Copyable {
+    private let context: OpaquePointer?
+    private var isGood: Bool
+
+    /// Of nothing yet.
+    public init() {
+      context = EVP_MD_CTX_new()
+      isGood = EVP_DigestInit_ex(context, algorithm, nil) == 1
+    }
+
+    deinit { EVP_MD_CTX_free(context) }
+
+    /// The next piece.
+    public mutating func add(_ bytes: UnsafeRawBufferPointer) {
+      isGood = isGood && EVP_DigestUpdate(context, bytes.baseAddress, bytes.count) == 1
+    }
+
+    /// The digest; nil if there was no memory for it.
+    public consuming func end() -> Digest256? {
+      var output = [UInt8](repeating: 0, count: 32)
+      return isGood && EVP_DigestFinal_ex(context, &output, nil) == 1 ? Digest256(output) : nil
+    }
+  }
 }
 
 /// SHA-1 (FIPS 180-4), for protocols that still ask for it and do not depend on its strength.

@@ -1,3 +1,4 @@
+import Foundation
 public import Pipeline
 
 /// What every content store has to do, as a list of cases. Each driver's tests run all of them.
@@ -94,6 +95,26 @@ public enum ContentConformance {
         try await expect(.permanent, "content.corrupt") { _ = try await bench.store.get(reference) }
       }
     },
+    Case("a file of it, where there is one, holds the same, and nothing damaged") { bench in
+      let bytes = random(700_000)
+      let reference = try await bench.store.put(bytes)
+      for _ in 0..<2 {
+        guard let path = try await bench.store.file(reference) else { return }
+        try expect(try contents(of: path) == bytes, "other bytes than were put")
+      }
+      for size in [700_000, 699_999, 0] {
+        try await bench.overwrite(reference, random(size))
+        try await expect(.permanent, "content.corrupt") { _ = try await bench.store.file(reference) }
+      }
+      _ = try await bench.store.put(bytes)
+      try await bench.overwrite(reference, bytes)
+      try expect(try await bench.store.file(reference) != nil, "still damaged")
+      for digest in ["../../../etc/passwd", String(repeating: "0", count: 64)] {
+        try await expect(.permanent, "content.missing") {
+          _ = try await bench.store.file(ContentReference(digest: digest, size: 1))
+        }
+      }
+    },
     Case("half of it under its name is replaced by the next put") { bench in
       let bytes = random(70_000)
       let reference = try await bench.store.put(bytes)
@@ -135,6 +156,10 @@ public enum ContentConformance {
       try expect(try await bench.store.get(reference) == bytes, "other bytes than were put")
     },
   ]
+
+  private static func contents(of path: String) throws -> Bytes {
+    Bytes(try Data(contentsOf: URL(filePath: path)))
+  }
 
   /// Bytes that nobody has put yet.
   private static func random(_ count: Int) -> Bytes {

@@ -30,10 +30,11 @@ func newID() -> MessageID { MessageID(at: SystemClock.shared.now, random: System
   }
 
   private func withStore(
-    mode: MailStore.Mode = .threads, _ body: (MailStore, TemporaryFolder) async throws -> Void
+    mode: MailStore.Mode = .threads, largeMemory: Int = 1 << 30,
+    _ body: (MailStore, TemporaryFolder) async throws -> Void
   ) async throws {
     let folder = try TemporaryFolder()
-    let store = MailStore(folder: folder.path, mode: mode)
+    let store = MailStore(folder: folder.path, mode: mode, largeMemory: largeMemory)
     do { try await body(store, folder) } catch {
       await store.close()
       throw error
@@ -210,6 +211,40 @@ func newID() -> MessageID { MessageID(at: SystemClock.shared.now, random: System
       let database = try Database(path: folder.path + "/mail.db")
       #expect(try database.int("SELECT count(*) FROM contents") == 2)
       #expect(try files(in: folder.path + "/content").count == 1)
+    }
+  }
+
+  @Test func largeContentTakesNoMoreMemoryThanItMay() async throws {
+    try await withStore(largeMemory: 1_500_000) { store, _ in
+      let alice = try await store.addUser(address("alice@example.com")).user.mailbox
+      let token = try #require(await store.addToken("test", for: address("alice@example.com")))
+      let ids = [newID(), newID(), newID()]
+      for (id, size) in zip(ids, [300_000, 300_006, 1_800_000]) {
+        let text = String(repeating: "large ", count: size / 6)
+        _ = try await store.store([delivery(store, alice, text, id: id, prefix: "X: y\r\n")])
+      }
+      // Its own size, and what is made of it.
+      let first = try await store.raw(ids[0], of: alice)
+      var second = try await store.raw(ids[1], of: alice)
+      await #expect { try await store.raw(ids[0], of: alice) } throws: { ($0 as? MailStoreError)?.kind == .busy }
+      // What stays in its file takes none.
+      guard case .file(_, 1_800_000)? = try await store.raw(ids[2], token: token)??.content else {
+        Issue.record("not in a file")
+        return
+      }
+      // Nor does a part keep less than the whole.
+      let part = try #require(second)[10..<20]
+      second = nil
+      await #expect { try await store.raw(ids[1], of: alice) } throws: { ($0 as? MailStoreError)?.kind == .busy }
+      #expect(part.count == 10 && first?.count == 300_006)
+      withExtendedLifetime((first, part)) {}
+    }
+    // Whoever is alone may read what is larger.
+    try await withStore(largeMemory: 1) { store, _ in
+      let alice = try await store.addUser(address("alice@example.com")).user.mailbox
+      let id = newID()
+      _ = try await store.store([delivery(store, alice, String(repeating: "large ", count: 50_000), id: id)])
+      for _ in 0..<2 { #expect(try await store.raw(id, of: alice)?.count == 300_000) }
     }
   }
 

@@ -142,11 +142,14 @@ import Testing
     try await body(path, bytes)
   }
 
-  @Test func filesAndTheirPartsAreSent() async throws {
+  /// A file, and one of whose bytes the first come from memory.
+  @Test(arguments: [0, 1000]) func filesAndTheirPartsAreSent(behind count: Int) async throws {
     try await withFile { path, bytes in
       try await serving { request, _ in
         guard let file = try? HTTPFile(path: path) else { return .text(404, "") }
-        return HTTPResponse.file(file, fields: [("ETag", "\"tag\"")]).conditioned(by: request)
+        var response = HTTPResponse.file(file, fields: [("ETag", "\"tag\"")])
+        response.body = .file(file, count..<file.size, behind: Array(bytes[..<count]))
+        return response.conditioned(by: request)
       } _: { loop, server in
         func get(_ fields: String, method: String = "GET") async throws -> (head: String, body: [UInt8]) {
           let client = try await Connection.connect(to: server.address, on: loop)
@@ -162,7 +165,8 @@ import Testing
         #expect(whole.body == bytes && whole.head.contains("Content-Length: \(Self.size)\r\n"))
         let time = try #require(whole.head.firstMatch(of: /Last-Modified: (.*)\r\n/)).1
         for (range, expected) in [
-          ("0-0", 0..<1), ("10-19", 10..<20), ("2000000-", 2_000_000..<Self.size), ("-5", Self.size - 5..<Self.size),
+          ("0-0", 0..<1), ("10-19", 10..<20), ("990-1009", 990..<1010), ("1000-1000", 1000..<1001),
+          ("2000000-", 2_000_000..<Self.size), ("-5", Self.size - 5..<Self.size),
           ("5-99999999", 5..<Self.size), ("-99999999", 0..<Self.size),
         ] {
           let part = try await get("Range: bytes=\(range)\r\n")

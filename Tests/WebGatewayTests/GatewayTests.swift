@@ -7,8 +7,9 @@ import WebGateway
 /// The gateway on a socket.
 @Suite(.timeLimit(.minutes(1))) struct GatewayTests {
   /// Sends `requests` on one connection, and returns everything that comes until the gateway closes it.
-  private func answers(_ requests: @Sendable (Mailboxes) -> String) async throws -> (text: String, mailboxes: Mailboxes)
-  {
+  private func answers(_ requests: @Sendable (Mailboxes) async throws -> String) async throws -> (
+    text: String, mailboxes: Mailboxes
+  ) {
     let mailboxes = try await Mailboxes()
     let loop = try EventLoop()
     defer { loop.stop() }
@@ -19,7 +20,7 @@ import WebGateway
       readiness: { Readiness(isReady: true, stages: []) },
       log: Log(clock: SystemClock.shared) { _ in })
     try await gateway.start()
-    let request = requests(mailboxes)
+    let request = try await requests(mailboxes)
     let text = try await loop.run {
       let connection = try await Connection.connect(to: gateway.address, on: loop)
       try await connection.write(request)
@@ -47,6 +48,21 @@ import WebGateway
     #expect(text.contains(#""role":"inbox""#))
     #expect(text.contains("\"id\":\"\(mailboxes.alice.messages[6])\""))
     #expect(text.hasSuffix("\r\n\r\nReturn-Path: <s@x>\r\n" + Mailboxes.text(3)))
+  }
+
+  /// From its file, behind the headers that are ours.
+  @Test func servesLargeMail() async throws {
+    let content = "Subject: large\r\n\r\n" + (0..<50_000).map { "\($0)\r\n" }.joined()
+    let text = try await answers { mailboxes in
+      let bearer = "Authorization: Bearer \(mailboxes.alice.token)"
+      let id = try await mailboxes.deliver(Bytes(content))
+      return get("/v1/messages/\(id)/raw", bearer, "Range: bytes=13-29", close: false)
+        + get("/v1/messages/\(id)/raw", bearer, "If-None-Match: \"\(id)\"", close: false)
+        + get("/v1/messages/\(id)/raw", bearer)
+    }.text
+    #expect(text.contains("\r\n\r\n<s@x>\r\nSubject: lHTTP/1.1 304 "))
+    #expect(text.contains("\r\nContent-Range: bytes 13-29/\(20 + content.utf8.count)\r\n"))
+    #expect(text.hasSuffix("\r\n\r\nReturn-Path: <s@x>\r\n" + content))
   }
 
   @Test func asksForOneToken() async throws {

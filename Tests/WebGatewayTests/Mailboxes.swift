@@ -33,6 +33,17 @@ final class Mailboxes: Sendable {
     "From: \"S\u{1}\" <s@x>\r\nSubject: =?utf-8?q?N=C2=B0?= \(index) \"\\\r\nMessage-ID: <\(index)@x>\r\n\r\nHello \(index)\r\n"
   }
 
+  /// Has a message in alice's mailbox.
+  func deliver(_ bytes: Bytes) async throws -> MessageID {
+    let id = MessageID(at: SystemClock.shared.now, random: SystemRandom())
+    _ = try await store.store([
+      Delivery(
+        mailbox: alice.mailbox, folder: .inbox, id: id, prefix: Bytes("Return-Path: <s@x>\r\n"),
+        content: try await store.prepare(bytes), summary: MessageSummary(bytes), received: SystemClock.shared.now)
+    ])
+    return id
+  }
+
   private static func user(
     _ name: String, count: Int, _ store: MailStore
   ) async throws -> (mailbox: Mailbox, token: String, messages: [MessageID]) {

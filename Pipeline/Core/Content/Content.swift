@@ -82,6 +82,11 @@ public protocol ContentStore: Sendable {
   ///
   /// - Throws: `StageError`, see `Content.load`.
   func get(_ reference: ContentReference) async throws -> Bytes
+  /// The path of a file that holds the bytes, for those who send them without reading them; nil: they are in no file.
+  /// Checked against the digest, unless the same file was within the last ten minutes.
+  ///
+  /// - Throws: `StageError`, see `Content.load`.
+  func file(_ reference: ContentReference) async throws -> String?
   /// Whether it can be used. Asked at the start and by `check --connect`.
   ///
   /// - Throws: `StageError.dependencyDown` with what is wrong, and what to do.
@@ -89,6 +94,8 @@ public protocol ContentStore: Sendable {
 }
 
 extension ContentStore {
+  /// There is no file.
+  public func file(_ reference: ContentReference) async throws -> String? { nil }
   /// Needs nothing outside.
   public func probe() async throws {}
 }

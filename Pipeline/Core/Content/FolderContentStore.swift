@@ -1,5 +1,6 @@
 import Glibc
 import OpenSSL
+import Synchronization
 
 /// Content under its SHA-256 in a folder: `FOLDER/ab/cdef…`, written to a temporary name, synced, renamed.
 ///
@@ -9,6 +10,7 @@ public final class FolderContentStore: ContentStore {
   private let folder: String
   /// File operations block: they run here. The threads serve every folder of the process.
   private static let threads = ThreadPool(threads: 2)
+  private let checked = Mutex<[String: CheckedFile]>([:])
 
   /// Keeps content in `folder`, which is created at the first `put`; the folder that holds it must exist.
   public init(folder: String) { self.folder = folder }
@@ -25,6 +27,16 @@ public final class FolderContentStore: ContentStore {
   /// - Throws: `StageError`: permanent `content.missing` or `content.corrupt`, `dependencyDown` when the folder refuses.
   public func get(_ reference: ContentReference) async throws -> Bytes {
     try await withTaskExecutorPreference(Self.threads) { try await self.read(reference) }
+  }
+
+  /// See `ContentStore.file`.
+  ///
+  /// - Throws: as `get`.
+  public func file(_ reference: ContentReference) async throws -> String? {
+    let path = try path(of: reference)
+    let known = checked.withLock { $0[path] }
+    if let known, known.isGood, known == CheckedFile(path) { return path }
+    return try await withTaskExecutorPreference(Self.threads) { try await self.check(reference) }
   }
 
   @concurrent
@@ -55,11 +67,28 @@ public final class FolderContentStore: ContentStore {
 
   @concurrent
   private func read(_ reference: ContentReference) async throws -> Bytes {
-    // A path is made of it: nothing but a digest may become one.
-    guard Digest256(hex: reference.digest) != nil else {
-      throw StageError.permanent("content.missing", "“\(reference.digest.prefix(100))” is no SHA-256")
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(max(0, reference.size))
+    try read(reference) { bytes.append(contentsOf: $0) }
+    return Bytes(bytes)
+  }
+
+  @concurrent
+  private func check(_ reference: ContentReference) async throws -> String {
+    let path = try path(of: reference)
+    let found = CheckedFile(path)
+    try read(reference) { _ in }
+    checked.withLock { checked in
+      // Those that nobody asks for any more are forgotten with the rest.
+      if checked.count >= 10_000 { checked = [:] }
+      checked[path] = found
     }
-    let path = place(reference.digest).path
+    return path
+  }
+
+  /// Shows it in pieces of up to 256 KiB, and throws behind the last one if they are not what was written.
+  private func read(_ reference: ContentReference, _ body: (UnsafeRawBufferPointer) -> Void) throws {
+    let path = try path(of: reference)
     let file = open(path, O_RDONLY | O_CLOEXEC)
     guard file >= 0 else {
       if errno == ENOENT { throw StageError.permanent("content.missing", "there is no \(path)") }
@@ -72,20 +101,30 @@ public final class FolderContentStore: ContentStore {
       throw StageError.permanent(
         "content.corrupt", "\(path) has \(status.st_size) bytes, \(reference.size) were written")
     }
-    var bytes = [UInt8](repeating: 0, count: reference.size)
-    var at = 0
-    while at < bytes.count {
-      let count = bytes.withUnsafeMutableBytes { buffer in
-        buffer.baseAddress.map { Glibc.read(file, $0 + at, buffer.count - at) } ?? 0
+    var digest = SHA256.Pieces()
+    try withUnsafeTemporaryAllocation(byteCount: min(reference.size, 256 * 1024), alignment: 16) { buffer in
+      var left = reference.size
+      while left > 0 {
+        let count = Glibc.read(file, buffer.baseAddress, min(left, buffer.count))
+        if count < 0, errno == EINTR { continue }
+        guard count > 0 else { throw Self.refused("read", path) }
+        let piece = UnsafeRawBufferPointer(rebasing: buffer[..<count])
+        digest.add(piece)
+        body(piece)
+        left -= count
       }
-      if count < 0, errno == EINTR { continue }
-      guard count > 0 else { throw Self.refused("read", path) }
-      at += count
     }
-    guard SHA256.hash(bytes).description == reference.digest else {
+    guard digest.end()?.description == reference.digest else {
       throw StageError.permanent("content.corrupt", "\(path) is not what was written: its SHA-256 differs")
     }
-    return Bytes(bytes)
+  }
+
+  private func path(of reference: ContentReference) throws -> String {
+    // Nothing but a digest may become one.
+    guard Digest256(hex: reference.digest) != nil else {
+      throw StageError.permanent("content.missing", "“\(reference.digest.prefix(100))” is no SHA-256")
+    }
+    return place(reference.digest).path
   }
 
   private func place(_ digest: String) -> (parent: String, path: String) {
@@ -127,5 +166,26 @@ public final class FolderContentStore: ContentStore {
 
   private static func refused(_ what: String, _ path: String) -> StageError {
     StageError.dependencyDown("content store", "cannot \(what) \(path): \(String(cString: strerror(errno)))")
+  }
+}
+
+/// Which file was checked, and how long that is good.
+private struct CheckedFile: Equatable {
+  private let inode: ino_t
+  private let changed: (seconds: Int, nanoseconds: Int)
+  private let until = monotonicNanoseconds() + 600_000_000_000
+
+  /// The file as it is now; nil if there is none.
+  init?(_ path: String) {
+    var status = stat()
+    guard stat(path, &status) == 0 else { return nil }
+    inode = status.st_ino
+    changed = (status.st_mtim.tv_sec, status.st_mtim.tv_nsec)
+  }
+
+  var isGood: Bool { monotonicNanoseconds() < until }
+
+  static func == (left: CheckedFile, right: CheckedFile) -> Bool {
+    left.inode == right.inode && left.changed == right.changed
   }
 }

@@ -1,0 +1,47 @@
+import Pipeline
+import Synchronization
+
+/// Memory for large content that is being read, or sent: limited together, however many ask.
+final class LargeMemory: Sendable {
+  private let taken = Mutex(0)
+  private let limit: Int
+
+  /// At most `limit` bytes.
+  init(limit: Int) { self.limit = limit }
+
+  /// A share for content of `size` bytes, and as much again for what is made of it; given back when nobody has it any
+  /// more. Nil: there is not that much. Whoever is alone gets it whatever its size.
+  func share(for size: Int) -> Share? {
+    let wanted = size.multipliedReportingOverflow(by: 2)
+    guard !wanted.overflow, wanted.partialValue >= 0 else { return nil }
+    let isTaken = taken.withLock { taken in
+      guard taken == 0 || wanted.partialValue <= limit - taken else { return false }
+      taken += wanted.partialValue
+      return true
+    }
+    return isTaken ? Share(self, wanted.partialValue) : nil
+  }
+
+  final class Share: Sendable {
+    private let memory: LargeMemory
+    private let size: Int
+
+    fileprivate init(_ memory: LargeMemory, _ size: Int) { (self.memory, self.size) = (memory, size) }
+
+    deinit { memory.taken.withLock { $0 -= size } }
+  }
+}
+
+extension Bytes {
+  /// The same, which keep `share` for as long as somebody has any of them.
+  func keeping(_ share: LargeMemory.Share?) -> Bytes {
+    guard let share else { return self }
+    final class Both: Sendable {
+      let bytes: Bytes
+      let share: LargeMemory.Share
+      init(_ bytes: Bytes, _ share: LargeMemory.Share) { (self.bytes, self.share) = (bytes, share) }
+    }
+    let both = Both(self, share)
+    return withUnsafeBytes { Bytes(unowned: $0, keeping: both) }
+  }
+}
