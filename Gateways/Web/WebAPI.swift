@@ -9,6 +9,7 @@ public import Pipeline
 public struct WebAPI: Sendable {
   let store: MailStore
   let index: any SearchIndex
+  private let recent: RecentAnswers
   private let log: Log
   private let readiness: @Sendable () -> Readiness
 
@@ -21,13 +22,17 @@ public struct WebAPI: Sendable {
   ) {
     self.store = store
     self.index = index
+    recent = RecentAnswers(store)
     self.log = log
     self.readiness = readiness
   }
 
   /// Answers a request. Never throws: what goes wrong is an answer too.
   public func respond(to request: HTTPRequest) async -> HTTPResponse {
-    await answer(to: request).fitted(to: request)
+    guard let question = RecentAnswers.Question(request) else {
+      return await answer(to: request).tagged.fitted(to: request)
+    }
+    return await recent.answer(question) { await answer(to: request).tagged }.fitted(to: request)
   }
 
   private func answer(to request: HTTPRequest) async -> HTTPResponse {

@@ -28,15 +28,17 @@ extension HTTPResponse {
     return mail(status, type: "application/problem+json", fields: fields, body: body.bytes)
   }
 
-  /// The same for a client that has it already, or wants a part of it (RFC 9110 sections 13 and 14). An answer that has
-  /// no entity tag yet gets the digest of its bytes.
+  /// The same with an entity tag, by default the digest of its bytes.
+  var tagged: HTTPResponse {
+    guard status == 200, case .bytes(let bytes) = body, field("etag") == nil else { return self }
+    var tagged = self
+    tagged.fields.append(("ETag", "\"\(SHA256.hash(bytes).description.prefix(32))\""))
+    return tagged
+  }
+
+  /// The same for a client that has it already, or wants a part of it (RFC 9110 sections 13 and 14).
   func fitted(to request: HTTPRequest) -> HTTPResponse {
-    guard status == 200 else { return self }
-    var whole = self
-    if case .bytes(let bytes) = body, field("etag") == nil {
-      whole.fields.append(("ETag", "\"\(SHA256.hash(Bytes(bytes)).description.prefix(32))\""))
-    }
-    let fitted = whole.conditioned(by: request)
+    let fitted = conditioned(by: request)
     switch fitted.status {
     case 412: return .problem(412, "Precondition failed", detail: "it has changed")
     case 416:
@@ -52,11 +54,14 @@ extension HTTPRequest {
   /// The bearer token of its `Authorization` field (RFC 6750 section 2.1); nil if that is of another scheme, malformed, or
   /// not the only one: others might take the other one.
   package var bearerToken: String? {
-    guard let value = onlyField("authorization") else { return nil }
-    let words = value.utf8.split(separator: UInt8(ascii: " "))
-    guard words.count == 2, words[1].count <= 1024, String(Substring(words[0])).equalsIgnoringCase("bearer") else {
+    guard let value = onlyField("authorization"), let end = value.utf8.firstIndex(of: UInt8(ascii: " ")) else {
       return nil
     }
-    return String(Substring(words[1]))
+    let space = UInt8(ascii: " ")
+    var token = value.utf8[end...].drop { $0 == space }
+    while token.last == space { token.removeLast() }
+    guard String(value[..<end]).equalsIgnoringCase("bearer"), (1...1024).contains(token.count), !token.contains(space)
+    else { return nil }
+    return String(Substring(token))
   }
 }

@@ -15,7 +15,11 @@ public final class WebGateway: Sendable {
     certificate: CertificateFiles? = nil,
     readiness: @escaping @Sendable () -> Readiness, log: Log
   ) throws(NetworkError) {
-    let api = WebAPI(store: store, index: index, log: log, readiness: readiness)
+    // One each: what they share otherwise, they wait for.
+    let apis = Dictionary(
+      uniqueKeysWithValues: loops.map { loop in
+        (ObjectIdentifier(loop), WebAPI(store: store, index: index, log: log, readiness: readiness))
+      })
     var limits = HTTPLimits()
     limits.body = 65_536  // nothing here takes one
     limits.clients = ClientCounter(limit: options.maximumConnectionsPerAddress)
@@ -23,6 +27,7 @@ public final class WebGateway: Sendable {
     server = try Server(
       address: try SocketAddress(parsing: options.listen), loops: loops, maxConnections: options.maximumConnections
     ) { connection in
+      guard let api = apis[ObjectIdentifier(connection.loop)] else { return connection.close() }
       var session = HTTPSession(fixed, certificate: certificate) { request in await api.respond(to: request) }
       await session.run(connection)
     }

@@ -38,7 +38,7 @@ public struct RawMessage: Sendable {
 
 extension MailStore {
   static func kept(
-    _ id: MessageID, of user: Int64, _ database: Database, _ recent: RecentContent
+    _ id: MessageID, of user: Int64, _ database: Database, _ recent: Recent<[UInt8], Bytes>
   ) throws -> KeptMessage? {
     let name = id.description
     let found = try database.first(
@@ -96,7 +96,7 @@ extension MailStore {
         throw MailStoreError(
           .damaged, "mail store: the content of \(id) is damaged: its SHA-256 differs from the stored")
       }
-      recent.keep(bytes, found.digest)
+      recent.keep(bytes, found.digest, count: bytes.count)
       return (bytes, nil)
     case .large:
       guard let share = largeMemory.share(for: found.size) else {

@@ -19,7 +19,8 @@ public final class MailStore: Sendable {
   let reader: DatabaseThread
   let clock: any PipelineClock
   let largeContent: any ContentStore
-  let recent = RecentContent()
+  let recent = Recent<[UInt8], Bytes>()
+  private let path: String
   let largeMemory: LargeMemory
 
   /// Content beyond this many bytes is kept as a file, the rest in the database.
@@ -38,6 +39,7 @@ public final class MailStore: Sendable {
     self.clock = clock
     self.largeMemory = LargeMemory(limit: largeMemory)
     largeContent = contentStore ?? FolderContentStore(folder: folder + "/content")
+    path = folder + "/mail.db"
     (writer, reader) = DatabaseThread.pair(
       folder: folder, file: "mail.db", isInline: mode == .inline, prepare: Schema.prepare)
   }
@@ -54,6 +56,9 @@ public final class MailStore: Sendable {
     _ = try await writer.run { database in try database.userVersion() }
     _ = try await reader.run { database in try database.int("SELECT count(*) FROM users WHERE id=0") }
   }
+
+  /// Tells of changes. For one thread, since it takes a lock that others would wait for.
+  public func watch() -> ChangeWatch { ChangeWatch(path: path) }
 
   /// Ends what was begun, and closes the database. Later calls are refused.
   public func close() async {

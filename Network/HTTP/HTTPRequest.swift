@@ -72,10 +72,17 @@ public struct HTTPError: Error, Sendable, Equatable {
 extension String {
   /// Whether both are the same but for the case of ASCII letters.
   package func equalsIgnoringCase(_ other: String) -> Bool {
-    utf8.count == other.utf8.count
-      && utf8.elementsEqual(other.utf8) { left, right in
+    func areEqual(_ left: some Sequence<UInt8>, _ right: some Sequence<UInt8>) -> Bool {
+      left.elementsEqual(right) { left, right in
         left == right || left ^ right == 32 && (97...122).contains(left | 32)
       }
+    }
+    guard utf8.count == other.utf8.count else { return false }
+    // Of memory, since views of strings look at each character's place.
+    let found = utf8.withContiguousStorageIfAvailable { left in
+      other.utf8.withContiguousStorageIfAvailable { right in areEqual(left, right) }
+    }
+    return (found ?? nil) ?? areEqual(utf8, other.utf8)
   }
 }
 

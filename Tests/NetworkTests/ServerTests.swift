@@ -171,7 +171,7 @@ import Testing
           clients.append(client)
         }
         #expect(server.connections == 3)
-        async let stopped: Void = server.shutdown(draining: .milliseconds(50), deadline: .milliseconds(150))
+        async let stopped: Void = server.shutdown(draining: .milliseconds(300), deadline: .milliseconds(900))
         #expect(await log.next() == "idle true")
         #expect(await log.next() == "busy true")
         #expect(await log.next() == "deaf true")

@@ -70,6 +70,41 @@ import WebGateway
     #expect(upper.status == 200)
   }
 
+  /// What was answered is not looked for again, unless somebody has changed something, in whatever process.
+  @Test func changesOfOthersAreSeenAtOnce() async throws {
+    let server = try await Mailboxes()
+    let other = MailStore(folder: server.folder, mode: .inline)
+    let raw = "/v1/messages/\(server.bob.messages[0])/raw"
+    func total() async throws -> Int? {
+      let folders = try await server.get("/v1/folders", token: server.bob.token).json["folders"] as? [[String: Any]]
+      return folders?.first?["total"] as? Int
+    }
+    for count in 1..<4 {
+      for _ in 0..<2 { #expect(try await total() == count) }
+      #expect(try await server.get(raw, token: server.bob.token).response.status == 200)
+      let bytes = Bytes("Subject: \(count)\r\n\r\n")
+      _ = try await other.store([
+        Delivery(
+          mailbox: server.bob.mailbox, folder: .inbox,
+          id: MessageID(at: SystemClock.shared.now, random: SystemRandom()),
+          prefix: .empty, content: try await other.prepare(bytes), summary: MessageSummary(bytes),
+          received: SystemClock.shared.now)
+      ])
+    }
+    let mine = try await server.get("/v1/folders").response
+    #expect(try await server.get("/v1/folders", token: server.bob.token).response.content != mine.content)
+    _ = try await other.removeUser(#require(EmailAddress("bob@example.com")))
+    for path in ["/v1/folders", raw] {
+      #expect(try await server.get(path, token: server.bob.token).response.status == 401)
+    }
+    #expect(try await server.get("/v1/folders").response.content == mine.content)
+    // It was not asked for again: that could not be answered any more.
+    await server.store.close()
+    #expect(try await server.get("/v1/folders").response.content == mine.content)
+    #expect(try await server.get("/v1/messages").response.status == 503)
+    await other.close()
+  }
+
   @Test func whatOthersHaveLooksAbsent() async throws {
     let server = try await Mailboxes()
     let theirs = server.bob.messages[0]

@@ -6,7 +6,7 @@ import Testing
 @testable import Mail
 
 /// What is kept of content that was read, and what is not.
-@Suite struct RecentContentTests {
+@Suite struct RecentTests {
   private func bytes(_ number: Int, count: Int = 1000) -> Bytes {
     Bytes([UInt8](repeating: UInt8(truncatingIfNeeded: number), count: count))
   }
@@ -14,10 +14,10 @@ import Testing
   private func digest(_ number: Int) -> [UInt8] { [UInt8(number >> 8), UInt8(number & 255)] }
 
   @Test func keepsWhatIsAskedForWithinItsLimit() {
-    let recent = RecentContent(limit: 24_000)  // ten in each half
-    recent.keep(bytes(0), digest(0))
+    let recent = Recent<[UInt8], Bytes>(limit: 24_000)  // ten in each half
+    recent.keep(bytes(0), digest(0), count: 1000)
     for number in 1..<200 {
-      recent.keep(bytes(number), digest(number))
+      recent.keep(bytes(number), digest(number), count: 1000)
       #expect(recent.find(digest(0)) == bytes(0), "\(number)")
       #expect(recent.find(digest(number)) == bytes(number))
     }
@@ -26,8 +26,8 @@ import Testing
   }
 
   @Test func whatIsTooLargeIsNotKept() {
-    let recent = RecentContent(limit: 24_000)
-    recent.keep(bytes(1, count: 12_000), digest(1))
+    let recent = Recent<[UInt8], Bytes>(limit: 24_000)
+    recent.keep(bytes(1, count: 12_000), digest(1), count: 12_000)
     #expect(recent.find(digest(1)) == nil)
   }
 
