@@ -15,7 +15,8 @@ var steps = 0
 var crashes = 0
 var bad: [Simulation.Report] = []
 var fingerprint: UInt64 = 0
-for seed in first..<(first + count) {
+for index in 0..<count {
+  let seed = first &+ index
   let report = Simulation.run(.embedded(seed: seed))
   schedules.insert(report.fingerprint)
   choices += report.choices
@@ -27,7 +28,10 @@ for seed in first..<(first + count) {
     bad.append(report)
     print("seed \(seed): \(report.violations.joined(separator: "; "))")
   }
-  if count > 10_000, (seed - first + 1) % 10_000 == 0 { print("… \(seed - first + 1) seeds, \(bad.count) bad") }
+  if count > 10_000, (index + 1) % 10_000 == 0 {
+    print("… \(index + 1) seeds, \(bad.count) bad")
+    fflush(nil)  // also to whoever reads it from a file
+  }
 }
 print(
   "simulate first=\(first) seeds=\(count) distinct=\(schedules.count) choices=\(choices / Int(count)) steps=\(steps / Int(count)) "
