@@ -1,5 +1,6 @@
 import Mail
 import Network
+import Pipeline
 
 /// What was answered lately, while no mailbox has changed since: whoever asks again is not worth a visit to the database.
 struct RecentAnswers: Sendable {
@@ -22,11 +23,16 @@ struct RecentAnswers: Sendable {
   private struct Answer {
     let response: HTTPResponse
     let version: Int64
+    let until: ContinuousClock.Instant
   }
 
   /// Longer ones are not kept.
   private static let longest = 64 * 1024
-  private let answers = Recent<Question, Answer>()
+  /// Nor for longer: files are looked at again now and then.
+  private static let age = Duration.seconds(60)
+  /// What an open file counts as: it has a descriptor, of which there are few.
+  private static let fileCost = 64 * 1024
+  private let answers = Monitor(Recent<Question, Answer>())
   private let watch: ChangeWatch
 
   init(_ store: MailStore) { watch = store.watch() }
@@ -35,13 +41,26 @@ struct RecentAnswers: Sendable {
   func answer(_ question: Question, _ make: () async -> HTTPResponse) async -> HTTPResponse {
     // Before anything is read: what changes while it is being made is not in it, perhaps.
     guard let version = watch.version else { return await make() }
-    if let known = answers.find(question), known.version == version { return known.response }
+    let now = ContinuousClock.now
+    if let known = answers.withLock({ $0.find(question) }), known.version == version, now < known.until {
+      return known.response
+    }
     let response = await make()
-    if response.status == 200, case .bytes(let bytes) = response.body, bytes.count <= Self.longest {
+    if response.status == 200, let cost = Self.cost(of: response.body) {
       var kept = response
       kept.keeping = nil
-      answers.keep(Answer(response: kept, version: version), question, count: bytes.count + 1000)
+      let answer = Answer(response: kept, version: version, until: now + Self.age)
+      answers.withLock { $0.keep(answer, question, count: cost) }
     }
     return response
+  }
+
+  /// What keeping it takes; nil: too much.
+  private static func cost(of body: HTTPResponse.Body) -> Int? {
+    switch body {
+    case .bytes(let bytes): bytes.count <= longest ? bytes.count + 1000 : nil
+    case .file: fileCost
+    case .stream, .upgrade: nil
+    }
   }
 }

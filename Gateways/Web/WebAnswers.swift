@@ -54,14 +54,16 @@ extension HTTPRequest {
   /// The bearer token of its `Authorization` field (RFC 6750 section 2.1); nil if that is of another scheme, malformed, or
   /// not the only one: others might take the other one.
   package var bearerToken: String? {
-    guard let value = onlyField("authorization"), let end = value.utf8.firstIndex(of: UInt8(ascii: " ")) else {
-      return nil
+    guard var value = onlyField("authorization") else { return nil }
+    return value.withUTF8 { bytes in
+      let space = UInt8(ascii: " ")
+      guard let end = bytes.firstIndex(of: space) else { return nil }
+      var token = bytes[end...].drop { $0 == space }
+      while token.last == space { token.removeLast() }
+      guard String(decoding: bytes[..<end], as: UTF8.self).equalsIgnoringCase("bearer"),
+        (1...1024).contains(token.count), !token.contains(space)
+      else { return nil }
+      return String(decoding: token, as: UTF8.self)
     }
-    let space = UInt8(ascii: " ")
-    var token = value.utf8[end...].drop { $0 == space }
-    while token.last == space { token.removeLast() }
-    guard String(value[..<end]).equalsIgnoringCase("bearer"), (1...1024).contains(token.count), !token.contains(space)
-    else { return nil }
-    return String(Substring(token))
   }
 }

@@ -38,7 +38,7 @@ public struct RawMessage: Sendable {
 
 extension MailStore {
   static func kept(
-    _ id: MessageID, of user: Int64, _ database: Database, _ recent: Recent<[UInt8], Bytes>
+    _ id: MessageID, of user: Int64, _ database: Database, _ recent: Monitor<Recent<[UInt8], Bytes>>
   ) throws -> KeptMessage? {
     let name = id.description
     let found = try database.first(
@@ -51,7 +51,7 @@ extension MailStore {
         $0.bind(2, name)
       }, { (prefix: Bytes($0.blob(0)), digest: $0.bytes(1), size: Int($0.int(2)), content: $0.int(3)) })
     guard let found else { return nil }
-    var content = recent.find(found.digest).map { KeptMessage.Content.verified($0) }
+    var content = recent.withLock { $0.find(found.digest) }.map { KeptMessage.Content.verified($0) }
     if content == nil {
       content = try database.first("SELECT bytes FROM contents WHERE id=?1", { $0.bind(1, found.content) }) {
         $0.isNull(0) ? .large : .found(Bytes($0.blob(0)))
@@ -96,7 +96,7 @@ extension MailStore {
         throw MailStoreError(
           .damaged, "mail store: the content of \(id) is damaged: its SHA-256 differs from the stored")
       }
-      recent.keep(bytes, found.digest, count: bytes.count)
+      recent.withLock { $0.keep(bytes, found.digest, count: bytes.count) }
       return (bytes, nil)
     case .large:
       guard let share = largeMemory.share(for: found.size) else {

@@ -19,7 +19,8 @@ public final class MailStore: Sendable {
   let reader: DatabaseThread
   let clock: any PipelineClock
   let largeContent: any ContentStore
-  let recent = Recent<[UInt8], Bytes>()
+  /// Content that was verified in this process, by its digest: it is neither read nor hashed again.
+  let recent = Monitor(Recent<[UInt8], Bytes>())
   private let path: String
   let largeMemory: LargeMemory
 

@@ -13,7 +13,10 @@ struct HTTPTarget {
     let rest = target.first == UInt8(ascii: "/") ? target : try Self.withoutAuthority(target)
     let mark = rest.firstIndex(of: UInt8(ascii: "?")) ?? rest.endIndex
     path = mark == rest.startIndex ? "/" : try Self.decoded(rest[..<mark], isPath: true)
-    if path.utf8.contains(UInt8(ascii: ".")), path.split(separator: "/").contains(where: { $0 == "." || $0 == ".." }) {
+    // A dot may be there as `%2e`.
+    if rest[..<mark].contains(where: { $0 == UInt8(ascii: ".") || $0 == UInt8(ascii: "%") }),
+      path.split(separator: "/").contains(where: { $0 == "." || $0 == ".." })
+    {
       throw HTTPError(400, "dot segments in the path")
     }
     for pair in rest[mark...].dropFirst().split(separator: UInt8(ascii: "&")) {
@@ -33,7 +36,7 @@ struct HTTPTarget {
       }
       rest = rest[(address.endIndex + 1)...]
     } else {
-      let name = rest.prefix { isLetterOrDigit($0) || "-._".utf8.contains($0) }
+      let name = rest.prefix(while: isOfName)
       guard !name.isEmpty else { return false }
       rest = rest[name.endIndex...]
     }
@@ -81,7 +84,10 @@ struct HTTPTarget {
     return text
   }
 
-  private static func isLetterOrDigit(_ byte: UInt8) -> Bool {
-    (48...57).contains(byte) || (65...90).contains(byte) || (97...122).contains(byte)
+  private static func isOfName(_ byte: UInt8) -> Bool {
+    switch byte {
+    case 48...57, 65...90, 97...122, UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_"): true
+    default: false
+    }
   }
 }

@@ -79,15 +79,26 @@ final class HTTPWire {
     var head: [UInt8] = []
     head.reserveCapacity(384)
     func add(_ text: String) { head.append(contentsOf: text.utf8) }
+    // No field that a handler gives can end early and begin another.
+    func addClean(_ text: String) {
+      let start = head.count
+      add(text)
+      let isClean = head.withUnsafeBufferPointer { bytes in
+        // All of them, without a branch each.
+        bytes[start...].reduce(true) { $0 && isPrintable($1) }
+      }
+      if !isClean { head = head[..<start] + head[start...].filter(isPrintable) }
+    }
+    func isPrintable(_ byte: UInt8) -> Bool { byte >= 32 && byte != 127 }
     add("HTTP/1.1 ")
     add(String(response.status))
     add(" ")
     add(HTTPStatus.reason(response.status))
     add("\r\n")
     for field in response.fields {
-      add(clean(field.name))
+      addClean(field.name)
       add(": ")
-      add(clean(field.value))
+      addClean(field.value)
       add("\r\n")
     }
     if let length {
@@ -100,12 +111,6 @@ final class HTTPWire {
     add(HTTPDate.now)
     add(keepsAlive || response.status == 101 ? "\r\n\r\n" : "\r\nConnection: close\r\n\r\n")
     return head
-  }
-
-  /// No field that a handler gives can end early and begin another.
-  private static func clean(_ text: String) -> String {
-    text.utf8.contains { $0 < 32 || $0 == 127 }
-      ? String(text.unicodeScalars.filter { $0.value >= 32 && $0.value != 127 }.map(Character.init)) : text
   }
 }
 

@@ -43,9 +43,20 @@ protocol ContentSource: Sendable {
   func load(content: Int64, of position: RecordPosition) async throws(BrokerError) -> Bytes
 }
 
-/// What one fetch brought: keys, headers and small values of its records, side by side in one buffer.
+/// What one fetch brought: keys, headers and small values of its records, side by side in one buffer; and larger values,
+/// which the batches of the next stages share.
 final class EmbeddedBatch: RecordBatch, @unchecked Sendable {
   // Safe to share: `buffer` and `entries` are filled before the batch is handed out, and never changed after.
+
+  /// Where a record's value is.
+  enum Value {
+    /// In the buffer, from this place on.
+    case inBuffer(Int)
+    /// Kept apart, and loaded.
+    case loaded(Bytes)
+    /// Kept apart.
+    case inStore
+  }
 
   /// Where a record's parts are in the buffer.
   struct Entry {
@@ -55,8 +66,7 @@ final class EmbeddedBatch: RecordBatch, @unchecked Sendable {
     let key: Int
     let keySize: Int
     let headersSize: Int
-    /// Where the value is; nil: not loaded.
-    let value: Int?
+    let value: Value
     let valueSize: Int
     /// The row of `content` that holds the value; nil: the record's own row does.
     let content: Int64?
@@ -66,6 +76,7 @@ final class EmbeddedBatch: RecordBatch, @unchecked Sendable {
   private let source: any ContentSource
   private let buffer: FlatBuffer
   private var entries: [Entry] = []
+  private var loaded = 0  // bytes of values outside the buffer
 
   init(identity: StoreIdentity, source: any ContentSource, capacity: Int) {
     self.identity = identity
@@ -74,12 +85,15 @@ final class EmbeddedBatch: RecordBatch, @unchecked Sendable {
   }
 
   /// Bytes taken so far.
-  var size: Int { buffer.count }
+  var size: Int { buffer.count + loaded }
   var count: Int { entries.count }
 
   // Only while the batch is being filled, by the one that fills it.
   func append(_ bytes: UnsafeRawBufferPointer) -> Int { buffer.append(bytes) }
-  func append(_ entry: Entry) { entries.append(entry) }
+  func append(_ entry: Entry) {
+    entries.append(entry)
+    if case .loaded(let value) = entry.value { loaded += value.count }
+  }
 
   /// The records, once all are in.
   func records() -> [Record] {
@@ -96,7 +110,7 @@ final class EmbeddedBatch: RecordBatch, @unchecked Sendable {
   func stored(_ index: Int) -> (content: Int64?, bytes: Bytes)? {
     guard entries.indices.contains(index) else { return nil }
     let entry = entries[index]
-    return (entry.content, entry.value.map { bytes($0, entry.valueSize) } ?? .empty)
+    return (entry.content, value(of: entry) ?? .empty)
   }
 
   func headers(_ index: Int) throws(BrokerError) -> Headers {
@@ -110,9 +124,17 @@ final class EmbeddedBatch: RecordBatch, @unchecked Sendable {
   func value(_ index: Int) async throws(BrokerError) -> Bytes {
     guard entries.indices.contains(index) else { throw Self.noSuchRecord(index) }
     let entry = entries[index]
-    if let value = entry.value { return bytes(value, entry.valueSize) }
+    if let value = value(of: entry) { return value }
     guard let content = entry.content else { return .empty }
     return try await source.load(content: content, of: entry.position)
+  }
+
+  private func value(of entry: Entry) -> Bytes? {
+    switch entry.value {
+    case .inBuffer(let start): bytes(start, entry.valueSize)
+    case .loaded(let value): value
+    case .inStore: nil
+    }
   }
 
   private func bytes(_ start: Int, _ size: Int) -> Bytes {

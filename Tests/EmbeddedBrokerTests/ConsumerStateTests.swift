@@ -42,7 +42,7 @@ struct ConsumerStateTests {
       batch.append(
         .init(
           position: RecordPosition(want.name, want.position), timestamp: now, generation: want.generation, key: 0,
-          keySize: 0, headersSize: 0, value: 0, valueSize: 0, content: nil))
+          keySize: 0, headersSize: 0, value: .inBuffer(0), valueSize: 0, content: nil))
     }
     return BrokerStore.Fetched(
       records: batch.records(), positions: plan.wants.map { $0.position + 1 }, counts: plan.wants.map { _ in 1 },

@@ -42,6 +42,9 @@ final class BrokerStore {
   /// The id that the next content gets; nil: to be read.
   var nextContent: Int64?
 
+  /// Content that was read lately.
+  var recent = Recent<Int64, Bytes>()
+
   /// What the transaction has appended to, and whose assignments it has changed, to wake those who wait.
   var touched = Touched()
   private var transaction = 0
@@ -136,6 +139,8 @@ final class BrokerStore {
   private func forget() {
     stamp += 1
     nextContent = nil
+    // What was undone gives its ids to others.
+    recent = Recent()
     seenVersion = -1
     seenCatalogue = -1
     topics.removeAll()

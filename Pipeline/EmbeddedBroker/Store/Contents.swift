@@ -52,6 +52,15 @@ extension BrokerStore {
     return body(bytes)
   }
 
+  /// The bytes, read and verified once for all stages that come one after another: content never changes, and its id is
+  /// never given to other content once it is committed.
+  func recentContent(_ id: Int64, of position: @autoclosure () -> RecordPosition) throws(BrokerError) -> Bytes {
+    if let bytes = recent.find(id) { return bytes }
+    let bytes = try content(id, of: position()) { Bytes($0) }
+    recent.keep(bytes, id, count: bytes.count)
+    return bytes
+  }
+
   func contentExists(_ id: Int64) throws(BrokerError) -> Bool {
     let query = try connection.query("SELECT 1 FROM content WHERE id=?1")
     query.bindAll(id)

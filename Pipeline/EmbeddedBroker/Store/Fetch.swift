@@ -129,9 +129,12 @@ extension BrokerStore {
     }
     let start = batch.append(key)
     _ = batch.append(headers)
-    var value: Int?
-    if content == nil { value = batch.append(inline) }
-    if let content, loadsValues { value = try self.content(content, of: position) { batch.append($0) } }
+    let value: EmbeddedBatch.Value
+    if let content {
+      value = loadsValues ? .loaded(try recentContent(content, of: position)) : .inStore
+    } else {
+      value = .inBuffer(batch.append(inline))
+    }
     batch.append(
       EmbeddedBatch.Entry(
         position: position, timestamp: Timestamp(microseconds: row.int(1)), generation: generation, key: start,
