@@ -10,10 +10,11 @@ struct RecentAnswers: Sendable {
     let path: String
     let query: [String]
 
-    /// Nil for what is not a question to the mailboxes alone: searches go to an index of their own.
+    /// Nil for what is not a question to the mailboxes alone: searches go to an index of their own, and how the service is
+    /// does not depend on them.
     init?(_ request: HTTPRequest) {
-      guard request.method == "GET" || request.method == "HEAD", let token = request.bearerToken,
-        !request.query.contains(where: { $0.name == "q" })
+      guard request.method == "GET" || request.method == "HEAD", request.path.hasPrefix("/v1/"),
+        let token = request.bearerToken, !request.query.contains(where: { $0.name == "q" })
       else { return nil }
       (self.token, path) = (token, request.path)
       query = request.query.flatMap { [$0.name, $0.value] }

@@ -2,6 +2,7 @@ import Foundation
 import Mail
 import Network
 import Pipeline
+import Synchronization
 import Testing
 import WebGateway
 
@@ -223,6 +224,20 @@ import WebGateway
       String(decoding: response.content, as: UTF8.self)
         == #"{"ready":false,"stages":[{"flow":"inbound","stage":"store","state":"circuit-open","reason":"mail store.down"},"#
         + #"{"flow":"inbound","stage":"index","state":"paused","reason":""}]}"#)
+  }
+
+  /// Also to whoever shows a token: what the mailboxes say may be answered again, not this.
+  @Test func readinessIsAskedForEachTime() async throws {
+    let server = try await Mailboxes()
+    let asked = Mutex(0)
+    let api = WebAPI(store: server.store, index: server.index, log: Log(clock: SystemClock.shared) { _ in }) {
+      asked.withLock { $0 += 1 }
+      return Readiness(isReady: true, stages: [])
+    }
+    for count in 1..<4 {
+      #expect(await api.respond(to: server.request("/readyz")).status == 200)
+      #expect(asked.withLock { $0 } == count)
+    }
   }
 
   @Test func aStoreThatIsAwayIsSaid() async throws {
