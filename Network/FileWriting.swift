@@ -10,7 +10,7 @@ extension Connection {
     // What fits into one packet's worth of copying goes out together with what was written.
     guard range.count > Self.highWaterMark, tls == nil else { return try await copy(descriptor, range) }
     try await flush()
-    // What the kernel has yet to send are pages of the file that it keeps anyway, and no memory of this connection.
+    // What the kernel has yet to send are pages of the file that it keeps anyway, and no copies.
     limitUnsent(bytes: Self.fileSlice)
     defer { limitUnsent() }
     var rest = range
@@ -25,7 +25,7 @@ extension Connection {
         rest = (rest.lowerBound + count)..<rest.upperBound
         slices += 1
         // A peer that takes all at once never lets us wait: the others of the loop have their turn.
-        if slices & 3 == 0 { await Task.yield() }
+        if slices & 1 == 0 { await Task.yield() }
       case .mustWait(let needs): try await waitToSend(needs)
       }
     }
@@ -37,7 +37,7 @@ extension Connection {
   }
 
   /// At most handed to the kernel at once.
-  private static let fileSlice = 1024 * 1024
+  private static let fileSlice = 512 * 1024
 
   private func copy(_ descriptor: Int32, _ range: Range<Int>) async throws(NetworkError) {
     var rest = range

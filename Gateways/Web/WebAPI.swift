@@ -64,7 +64,8 @@ public struct WebAPI: Sendable {
           return Self.notFound
         }
         var response = Self.part(part, of: id)
-        response.keeping = bytes
+        // The message itself is not needed any more, however long the client takes.
+        if let size = response.body.size { response.keeping = store.holdMemory(size) }
         return response
       default: return Self.notFound
       }
@@ -163,8 +164,12 @@ public struct WebAPI: Sendable {
     case .file(let path, let size):
       bytes += message.prefix
       do {
-        response.body = .file(try HTTPFile(path: path), 0..<size, behind: bytes)
-      } catch { throw MailStoreError(.unavailable, "mail store: \(path): \(error)") }
+        let file = try HTTPFile(path: path)
+        guard file.size == size else { throw MailStoreError(.damaged, "mail store: \(path) has \(file.size) bytes") }
+        response.body = .file(file, 0..<size, behind: bytes)
+      } catch let error as MailStoreError { throw error } catch {
+        throw MailStoreError(.unavailable, "mail store: \(path): \(error)")
+      }
     }
     return response
   }

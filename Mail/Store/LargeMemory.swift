@@ -9,10 +9,10 @@ final class LargeMemory: Sendable {
   /// At most `limit` bytes.
   init(limit: Int) { self.limit = limit }
 
-  /// A share for content of `size` bytes, and as much again for what is made of it; given back when nobody has it any
-  /// more. Nil: there is not that much. Whoever is alone gets it whatever its size.
+  /// A share for content of `size` bytes, and twice as much for what is made of it, such as a part that is decoded and
+  /// copied; given back when nobody has it any more. Nil: there is not that much. Whoever is alone gets it whatever its size.
   func share(for size: Int) -> Share? {
-    let wanted = size.multipliedReportingOverflow(by: 2)
+    let wanted = size.multipliedReportingOverflow(by: 3)
     guard !wanted.overflow, wanted.partialValue >= 0 else { return nil }
     let isTaken = taken.withLock { taken in
       guard taken == 0 || wanted.partialValue <= limit - taken else { return false }
@@ -20,6 +20,13 @@ final class LargeMemory: Sendable {
       return true
     }
     return isTaken ? Share(self, wanted.partialValue) : nil
+  }
+
+  /// What `size` bytes take that are there already.
+  func hold(_ size: Int) -> Share {
+    let size = max(0, min(size, 1 << 40))
+    taken.withLock { $0 += size }
+    return Share(self, size)
   }
 
   final class Share: Sendable {

@@ -21,7 +21,6 @@ public final class MailStore: Sendable {
   let largeContent: any ContentStore
   /// Content that was verified in this process, by its digest: it is neither read nor hashed again.
   let recent = Monitor(Recent<[UInt8], Bytes>())
-  private let path: String
   let largeMemory: LargeMemory
 
   /// Content beyond this many bytes is kept as a file, the rest in the database.
@@ -32,7 +31,7 @@ public final class MailStore: Sendable {
   /// - Parameters:
   ///   - contentStore: where large content is kept; `FOLDER/content` unless given. It may be the one that the
   ///     pipeline keeps content by reference in: then storing such content only touches it.
-  ///   - largeMemory: bytes of memory that large content may take while it is read, all together.
+  ///   - largeMemory: bytes of memory that large content may take while it is read, all together, and what is made of it.
   public init(
     folder: String, mode: Mode = .threads, clock: any PipelineClock = SystemClock.shared,
     contentStore: (any ContentStore)? = nil, largeMemory: Int = 512 << 20
@@ -40,7 +39,6 @@ public final class MailStore: Sendable {
     self.clock = clock
     self.largeMemory = LargeMemory(limit: largeMemory)
     largeContent = contentStore ?? FolderContentStore(folder: folder + "/content")
-    path = folder + "/mail.db"
     (writer, reader) = DatabaseThread.pair(
       folder: folder, file: "mail.db", isInline: mode == .inline, prepare: Schema.prepare)
   }
@@ -58,8 +56,8 @@ public final class MailStore: Sendable {
     _ = try await reader.run { database in try database.int("SELECT count(*) FROM users WHERE id=0") }
   }
 
-  /// Tells of changes. For one thread, since it takes a lock that others would wait for.
-  public func watch() -> ChangeWatch { ChangeWatch(path: path) }
+  /// Counts `size` bytes of memory to what large content takes, for as long as somebody has what this returns.
+  package func holdMemory(_ size: Int) -> any Sendable { largeMemory.hold(size) }
 
   /// Ends what was begun, and closes the database. Later calls are refused.
   public func close() async {

@@ -81,8 +81,8 @@ extension String {
 }
 
 extension HTTPResponse.Body {
-  /// How long it is; nil if nobody knows.
-  var size: Int? {
+  /// How long it is, in bytes; nil if nobody knows.
+  public var size: Int? {
     switch self {
     case .bytes(let bytes): bytes.count
     case .file(_, let range, let first): first.count + range.count

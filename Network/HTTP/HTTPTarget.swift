@@ -15,7 +15,10 @@ struct HTTPTarget {
     path = mark == rest.startIndex ? "/" : try Self.decoded(rest[..<mark], isPath: true)
     // A dot may be there as `%2e`.
     if rest[..<mark].contains(where: { $0 == UInt8(ascii: ".") || $0 == UInt8(ascii: "%") }),
-      path.split(separator: "/").contains(where: { $0 == "." || $0 == ".." })
+      // Bytes, since a letter that combines with a slash makes one character of both.
+      path.utf8.split(separator: UInt8(ascii: "/")).contains(where: {
+        $0.elementsEqual(".".utf8) || $0.elementsEqual("..".utf8)
+      })
     {
       throw HTTPError(400, "dot segments in the path")
     }

@@ -12,6 +12,8 @@ final class Caretaker {
 
   /// When a topic was missed first, by name.
   private var missedSince: [String: Int64] = [:]
+  /// What was to be made again, and is perhaps not there yet.
+  private var remaking: Set<String> = []
   private let patience: Duration
 
   init(_ options: KafkaBroker.Options) {
@@ -31,7 +33,14 @@ final class Caretaker {
     missedSince = missedSince.filter { !there.contains($0.key) }
     for name in missed { missedSince[name] = now }
     let due = missing.filter { now - (missedSince[$0.name] ?? now) >= patience.microseconds * 1000 }
-    return (missed, due.isEmpty ? [] : try questions.create(due))
+    // Those of a round that failed behind the making are told of now.
+    var remade = remaking.intersection(there)
+    remaking = Set(due.map(\.name))
+    if !due.isEmpty {
+      remade.formUnion(try questions.create(due))
+      remaking = []
+    }
+    return (missed, remade.sorted())
   }
 
   /// Deletes what is behind the windows of topics that keep records until they are settled.

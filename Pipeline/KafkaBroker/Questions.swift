@@ -72,9 +72,12 @@ final class Questions {
     _ times: [PartitionOffset], grace: Duration = .seconds(1)
   ) throws(BrokerError) -> [PartitionOffset] {
     let grace = Deadline(grace)
-    return try ask("offsets") { admin throws(KafkaError) in
-      do throws(KafkaError) { return try admin.offsets(at: times, milliseconds: share) } catch {
-        throw error.kind == .unknownTopic && !grace.isOver ? .timedOut : error
+    while true {
+      do throws(BrokerError) {
+        return try ask("offsets") { admin throws(KafkaError) in try admin.offsets(at: times, milliseconds: share) }
+      } catch {
+        guard error.kind == .unknownTopic, !grace.isOver else { throw error }
+        pause(milliseconds: 50)
       }
     }
   }
@@ -156,8 +159,8 @@ final class Questions {
     }
   }
 
-  func pause() {
-    let until = monotonicNanoseconds() + 5_000_000
+  func pause(milliseconds: Int64 = 5) {
+    let until = monotonicNanoseconds() + milliseconds * 1_000_000
     Monitor(()).wait { _ -> Monitor<Void>.Waiting<Void> in
       monotonicNanoseconds() >= until ? .result(()) : .until(until)
     }

@@ -126,6 +126,19 @@ public enum ContentConformance {
       let unknown = ContentReference(digest: String(repeating: "0", count: 64), size: 1)
       try await expect(.permanent, "content.missing") { _ = try await bench.store.get(unknown) }
     },
+    Case("a reference that says another size is no reason to take that much memory") { bench in
+      let reference = try await bench.store.put(random(70_000))
+      for size in [0, 1, 69_999, 1 << 50, Int.max, -1] {
+        let wrong = ContentReference(digest: reference.digest, size: size)
+        try await expect(.permanent, "content.corrupt") { _ = try await bench.store.get(wrong) }
+        guard try await bench.store.file(reference) != nil else { continue }
+        try await expect(.permanent, "content.corrupt") { _ = try await bench.store.file(wrong) }
+      }
+      for size in [1 << 50, Int.max, -1] {
+        let unknown = ContentReference(digest: String(repeating: "0", count: 64), size: size)
+        try await expect(.permanent, "content.missing") { _ = try await bench.store.get(unknown) }
+      }
+    },
     Case("only a digest is looked up") { bench in
       for digest in ["", "../../../etc/passwd", String(repeating: "A", count: 64), "0?acl", "%2e%2e/"] {
         try await expect(.permanent, "content.missing") {

@@ -94,7 +94,7 @@ import Testing
     ("GET /a HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", 400),
     ("GET /%00 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
     ("GET /a/../b HTTP/1.1\r\nHost: x\r\n\r\n", 400),
-    ("GET /%2e%2e/etc HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    ("GET /%2e%2e/etc HTTP/1.1\r\nHost: x\r\n\r\n", 400), ("GET /x/../%CC%81y HTTP/1.1\r\nHost: x\r\n\r\n", 400),
     ("GET /..%2fetc HTTP/1.1\r\nHost: x\r\n\r\n", 400),
     ("GET  /a HTTP/1.1\r\nHost: x\r\n\r\n", 400), ("GET\t/a\tHTTP/1.1\r\nHost: x\r\n\r\n", 400),
     ("GET /a HTTP/2.0\r\nHost: x\r\n\r\n", 505), ("GET /a\r\n\r\n", 400),

@@ -99,9 +99,21 @@ import WebGateway
       #expect(try await server.get(path, token: server.bob.token).response.status == 401)
     }
     #expect(try await server.get("/v1/folders").response.content == mine.content)
-    // It was not asked for again: that could not be answered any more.
+    let two = try await server.get("/v1/messages", [("limit", "2")]).response
+    let three = try await server.get("/v1/messages", [("limit", "3")]).response
+    let long = [(name: "limit", value: "2")] + (0..<8).map { (name: "x\($0)", value: "") }
+    #expect(try await server.get("/v1/messages", long).response.content == two.content)
+    // They are not asked for again: that could not be answered any more.
     await server.store.close()
-    #expect(try await server.get("/v1/folders").response.content == mine.content)
+    for method in ["GET", "HEAD"] {
+      #expect(try await server.get("/v1/folders", method: method).response.content == mine.content)
+    }
+    #expect(try await server.get("/v1/messages", [("limit", "2")]).response.content == two.content)
+    #expect(try await server.get("/v1/messages", [("limit", "3")]).response.content == three.content)
+    let tag = try #require(two.field("ETag"))
+    let known = server.request("/v1/messages", [("limit", "2")], fields: [("If-None-Match", tag)])
+    #expect(await server.api.respond(to: known).status == 304)
+    #expect(try await server.get("/v1/messages", long).response.status == 503)
     #expect(try await server.get("/v1/messages").response.status == 503)
     await other.close()
   }

@@ -35,7 +35,7 @@ public final class FolderContentStore: ContentStore {
   public func file(_ reference: ContentReference) async throws -> String? {
     let path = try path(of: reference)
     let known = checked.withLock { $0[path] }
-    if let known, known.isGood, known == CheckedFile(path) { return path }
+    if let known, known.isGood, known.size == reference.size, known == CheckedFile(path) { return path }
     return try await withTaskExecutorPreference(Self.threads) { try await self.check(reference) }
   }
 
@@ -68,8 +68,11 @@ public final class FolderContentStore: ContentStore {
   @concurrent
   private func read(_ reference: ContentReference) async throws -> Bytes {
     var bytes: [UInt8] = []
-    bytes.reserveCapacity(max(0, reference.size))
-    try read(reference) { bytes.append(contentsOf: $0) }
+    try read(reference) { piece in
+      // Not before: only now is it known that there is as much as the reference says.
+      if bytes.isEmpty { bytes.reserveCapacity(reference.size) }
+      bytes.append(contentsOf: piece)
+    }
     return Bytes(bytes)
   }
 
@@ -171,6 +174,7 @@ public final class FolderContentStore: ContentStore {
 
 /// Which file was checked, and how long that is good.
 private struct CheckedFile: Equatable {
+  let size: Int
   private let inode: ino_t
   private let changed: (seconds: Int, nanoseconds: Int)
   private let until = monotonicNanoseconds() + 600_000_000_000
@@ -179,6 +183,7 @@ private struct CheckedFile: Equatable {
   init?(_ path: String) {
     var status = stat()
     guard stat(path, &status) == 0 else { return nil }
+    size = Int(status.st_size)
     inode = status.st_ino
     changed = (status.st_mtim.tv_sec, status.st_mtim.tv_nsec)
   }
@@ -186,6 +191,6 @@ private struct CheckedFile: Equatable {
   var isGood: Bool { monotonicNanoseconds() < until }
 
   static func == (left: CheckedFile, right: CheckedFile) -> Bool {
-    left.inode == right.inode && left.changed == right.changed
+    left.inode == right.inode && left.size == right.size && left.changed == right.changed
   }
 }

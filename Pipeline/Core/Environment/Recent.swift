@@ -27,7 +27,11 @@ package struct Recent<Name: Hashable, Value> {
 
   @inlinable
   mutating func take(_ value: Value, _ name: Name, _ count: Int) {
-    guard count <= half / 4 else { return }
+    guard count <= half / 4 else {
+      cost -= young.removeValue(forKey: name)?.cost ?? 0
+      old[name] = nil
+      return
+    }
     cost += count - (young.updateValue((value, count), forKey: name)?.cost ?? 0)
     if cost > half { (old, young, cost) = (young, [:], 0) }
   }

@@ -53,7 +53,7 @@ extension BrokerStore {
   }
 
   /// The bytes, read and verified once for all stages that come one after another: content never changes, and its id is
-  /// never given to other content once it is committed.
+  /// never given to other content once it is committed. What is deleted meanwhile may be had a little longer.
   func recentContent(_ id: Int64, of position: @autoclosure () -> RecordPosition) throws(BrokerError) -> Bytes {
     if let bytes = recent.find(id) { return bytes }
     let bytes = try content(id, of: position()) { Bytes($0) }
