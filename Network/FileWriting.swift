@@ -14,7 +14,6 @@ extension Connection {
     limitUnsent(bytes: Self.fileSlice)
     defer { limitUnsent() }
     var rest = range
-    var slices = 0
     isSending = true
     defer { isSending = false }
     while !rest.isEmpty {
@@ -23,9 +22,8 @@ extension Connection {
       case .done(0): throw .truncated
       case .done(let count):
         rest = (rest.lowerBound + count)..<rest.upperBound
-        slices += 1
         // A peer that takes all at once never lets us wait: the others of the loop have their turn.
-        if slices & 1 == 0 { await Task.yield() }
+        if !rest.isEmpty { await Task.yield() }
       case .mustWait(let needs): try await waitToSend(needs)
       }
     }
@@ -37,7 +35,7 @@ extension Connection {
   }
 
   /// At most handed to the kernel at once.
-  private static let fileSlice = 512 * 1024
+  private static let fileSlice = 1024 * 1024
 
   private func copy(_ descriptor: Int32, _ range: Range<Int>) async throws(NetworkError) {
     var rest = range
