@@ -17,9 +17,9 @@ public final class WebGateway: Sendable {
   ) throws(NetworkError) {
     // One each: what they share otherwise, they wait for.
     let apis = Dictionary(
-      uniqueKeysWithValues: loops.map { loop in
+      loops.map { loop in
         (ObjectIdentifier(loop), WebAPI(store: store, index: index, log: log, readiness: readiness))
-      })
+      }, uniquingKeysWith: { first, _ in first })
     var limits = HTTPLimits()
     limits.body = 65_536  // nothing here takes one
     limits.clients = ClientCounter(limit: options.maximumConnectionsPerAddress)
