@@ -30,7 +30,7 @@ final class RecentAnswers: Sendable {
     /// What the watch said when the answers were made.
     var version: Int64?
     var answers = Recent<Question, HTTPResponse>()
-    /// When all of it is forgotten: files are looked at again now and then, and are not held open for nobody.
+    /// From then on the next question forgets all of it: files are looked at again now and then.
     var until = ContinuousClock.now
     /// Before that, no other watch is asked for.
     var nextWatch = ContinuousClock.now

@@ -153,23 +153,22 @@ public struct WebAPI: Sendable {
         ("Content-Disposition", "attachment; filename=\"\(id).eml\""),
         ("Content-Security-Policy", "sandbox; default-src 'none'"), ("Accept-Ranges", "bytes"), ("ETag", "\"\(id)\""),
       ], body: [])
-    var bytes: [UInt8] = []
     switch message.content {
     case .bytes(let content):
+      var bytes: [UInt8] = []
       bytes.reserveCapacity(message.prefix.count + content.count)
       bytes += message.prefix
       bytes += content
       response.body = .bytes(bytes)
+      // Large content counts as memory for as long as somebody has it, and this copy of it does not.
       response.keeping = content
     case .file(let path, let size):
-      bytes += message.prefix
-      do {
-        let file = try HTTPFile(path: path)
-        guard file.size == size else { throw MailStoreError(.damaged, "mail store: \(path) has \(file.size) bytes") }
-        response.body = .file(file, 0..<size, behind: bytes)
-      } catch let error as MailStoreError { throw error } catch {
+      let file: HTTPFile
+      do { file = try HTTPFile(path: path) } catch {
         throw MailStoreError(.unavailable, "mail store: \(path): \(error)")
       }
+      guard file.size == size else { throw MailStoreError(.damaged, "mail store: \(path) has \(file.size) bytes") }
+      response.body = .file(file, 0..<size, behind: Array(message.prefix))
     }
     return response
   }
