@@ -33,12 +33,16 @@ final class Mailboxes: Sendable {
     "From: \"S\u{1}\" <s@x>\r\nSubject: =?utf-8?q?N=C2=B0?= \(index) \"\\\r\nMessage-ID: <\(index)@x>\r\n\r\nHello \(index)\r\n"
   }
 
-  /// Has a message in alice's mailbox.
-  func deliver(_ bytes: Bytes) async throws -> MessageID {
+  /// Has a message in a mailbox, alice's unless given.
+  ///
+  /// - Parameter other: the store that does it, as another process has it.
+  @discardableResult
+  func deliver(_ bytes: Bytes, to mailbox: Mailbox? = nil, by other: MailStore? = nil) async throws -> MessageID {
+    let store = other ?? store
     let id = MessageID(at: SystemClock.shared.now, random: SystemRandom())
     _ = try await store.store([
       Delivery(
-        mailbox: alice.mailbox, folder: .inbox, id: id, prefix: Bytes("Return-Path: <s@x>\r\n"),
+        mailbox: mailbox ?? alice.mailbox, folder: .inbox, id: id, prefix: Bytes("Return-Path: <s@x>\r\n"),
         content: try await store.prepare(bytes), summary: MessageSummary(bytes), received: SystemClock.shared.now)
     ])
     return id

@@ -83,14 +83,7 @@ import WebGateway
     for count in 1..<4 {
       for _ in 0..<2 { #expect(try await total() == count) }
       #expect(try await server.get(raw, token: server.bob.token).response.status == 200)
-      let bytes = Bytes("Subject: \(count)\r\n\r\n")
-      _ = try await other.store([
-        Delivery(
-          mailbox: server.bob.mailbox, folder: .inbox,
-          id: MessageID(at: SystemClock.shared.now, random: SystemRandom()),
-          prefix: .empty, content: try await other.prepare(bytes), summary: MessageSummary(bytes),
-          received: SystemClock.shared.now)
-      ])
+      try await server.deliver(Bytes("Subject: \(count)\r\n\r\n"), to: server.bob.mailbox, by: other)
     }
     let mine = try await server.get("/v1/folders").response
     #expect(try await server.get("/v1/folders", token: server.bob.token).response.content != mine.content)
