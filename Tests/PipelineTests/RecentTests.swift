@@ -25,5 +25,9 @@ import Testing
     var recent = Recent<[UInt8], Bytes>(limit: 24_000)
     recent.keep(bytes(1, count: 12_000), digest(1), count: 12_000)
     #expect(recent.find(digest(1)) == nil)
+    // Nor is what it replaces.
+    recent.keep(bytes(2), digest(2), count: 1000)
+    recent.keep(bytes(2, count: 12_000), digest(2), count: 12_000)
+    #expect(recent.find(digest(2)) == nil)
   }
 }
