@@ -271,7 +271,7 @@ struct FaultTests {
     try await broker.produce([record(topic, "first")])
     defer { kill(process, SIGCONT) }
     kill(process, SIGSTOP)
-    // Nothing that is answered makes room: only the time it may take ends the wait.
+    // Nothing that is answered makes room: only time ends the wait, ours or librdkafka's.
     let error = await #expect(throws: BrokerError.self) {
       try await broker.produce((0..<100).map { record(topic, "\($0)") })
     }
