@@ -83,11 +83,7 @@ final class HTTPWire {
     func addClean(_ text: String) {
       let start = head.count
       add(text)
-      let isClean = head.withUnsafeBufferPointer { bytes in
-        // All of them, without a branch each.
-        bytes[start...].reduce(true) { $0 && isPrintable($1) }
-      }
-      if !isClean { head = head[..<start] + head[start...].filter(isPrintable) }
+      if !head[start...].allSatisfy(isPrintable) { head = head[..<start] + head[start...].filter(isPrintable) }
     }
     func isPrintable(_ byte: UInt8) -> Bool { byte >= 32 && byte != 127 }
     add("HTTP/1.1 ")
