@@ -12,19 +12,21 @@ final class LargeMemory: Sendable {
   /// A share for content of `size` bytes, and twice as much for what is made of it, such as a part that is decoded and
   /// copied; given back when nobody has it any more. Nil: there is not that much. Whoever is alone gets it whatever its size.
   func share(for size: Int) -> Share? {
-    let wanted = size.multipliedReportingOverflow(by: 3)
-    guard !wanted.overflow, wanted.partialValue >= 0 else { return nil }
+    let wanted = 3 * Self.bounded(size)
     let isTaken = taken.withLock { taken in
-      guard taken == 0 || wanted.partialValue <= limit - taken else { return false }
-      taken += wanted.partialValue
+      guard taken == 0 || wanted <= limit - taken else { return false }
+      taken += wanted
       return true
     }
-    return isTaken ? Share(self, wanted.partialValue) : nil
+    return isTaken ? Share(self, wanted) : nil
   }
+
+  /// What a damaged row says is no number to count with.
+  private static func bounded(_ size: Int) -> Int { max(0, min(size, 1 << 40)) }
 
   /// What `size` bytes take that are there already.
   func hold(_ size: Int) -> Share {
-    let size = max(0, min(size, 1 << 40))
+    let size = Self.bounded(size)
     taken.withLock { $0 += size }
     return Share(self, size)
   }
