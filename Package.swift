@@ -119,6 +119,7 @@ let testing: [Target] = [
   tests("SQLiteTests", ["SQLite"]),
   tests("YAMLTests", ["YAML"]),
   tests("OpenSSLTests", ["OpenSSL"]),
+  tests("LinuxTests", ["Linux"]),
   tests("NetworkTests", ["Network", "Linux", "OpenSSL"]),
   .executableTarget(
     name: "http-probe", dependencies: ["Network"], path: "Tests/HTTPProbe", swiftSettings: settings),
@@ -132,7 +133,8 @@ let testing: [Target] = [
   module("ContentConformance", "Tests/ContentConformance", ["Pipeline"]),
   tests("S3ContentStoreTests", ["S3ContentStore", "ContentConformance", "Network", "Pipeline"]),
   .executableTarget(
-    name: "kafka-bounce", dependencies: ["KafkaBroker", "Pipeline", "PipelineTesting"], path: "Tests/KafkaBounce",
+    name: "kafka-bounce", dependencies: ["KafkaBroker", "Linux", "Pipeline", "PipelineTesting"],
+    path: "Tests/KafkaBounce",
     swiftSettings: settings),
   tests("KafkaBrokerTests", ["KafkaBroker", "BrokerConformance", "Pipeline", "RdKafka"]),
   tests("SimulationTests", ["Pipeline", "PipelineTesting", "EmbeddedBroker"]),

@@ -29,7 +29,7 @@ extension Application {
     if ["up", "run"].contains(words.first) { Supervisor.blockItsSignals() }
     let tool = tool
     let pool = ThreadPool(threads: 1)
-    Task(executorPreference: pool) { @Sendable in exit(await tool.run(words).rawValue) }
+    Task(executorPreference: pool) { @Sendable in endProcess(await tool.run(words).rawValue) }
     while true { sleep(3600) }
   }
 }

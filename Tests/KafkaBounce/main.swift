@@ -1,5 +1,6 @@
 import Glibc
 import KafkaBroker
+import Linux
 import Pipeline
 
 // One process of the bounce: see Tests/Scenarios/kafka_bounce.py, which starts and ends them.
@@ -60,9 +61,9 @@ func run(_ plan: Plan) async throws -> Int32 {
 // The main thread only waits: in an async `main` it would do so with every signal unblocked.
 let pool = ThreadPool(threads: 1)
 Task(executorPreference: pool) {
-  do { exit(try await run(plan)) } catch {
+  do { endProcess(try await run(plan)) } catch {
     say("failed\t\(error)")
-    exit(1)
+    endProcess(1)
   }
 }
 while true { sleep(3600) }

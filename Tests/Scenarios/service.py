@@ -38,6 +38,7 @@ class Service:
         self.settings = ["gateways.smtp.listen=127.0.0.1:0", "gateways.web.listen=127.0.0.1:0", *settings]
         self.process = None
         self.errors = []
+        self.reader = None
         self.tokens = {}
 
     def __enter__(self):
@@ -66,7 +67,8 @@ class Service:
         self.process = subprocess.Popen(
             [self.binary, *(words or ["up"]), *self.arguments()], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         stderr = self.process.stderr
-        threading.Thread(target=lambda: self.errors.extend(stderr), daemon=True).start()
+        self.reader = threading.Thread(target=lambda: self.errors.extend(stderr), daemon=True)
+        self.reader.start()
         timer = threading.Timer(LIMIT, self.process.kill)
         timer.start()
         line = self.process.stdout.readline()
@@ -83,12 +85,17 @@ class Service:
         host, port = self.ready["listen"][gateway].rsplit(":", 1)
         return host, int(port)
 
-    def stop(self):
-        """SIGTERM and the exit code."""
+    def stop(self, may_crash=False):
+        """SIGTERM and the exit code. Whoever crashes on the way out has failed, even if nothing was lost."""
         self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(LIMIT)
         self.process.stdout.close()
-        self.process.stderr.close()
+        # What a crash has to say is waited for, but not for ever: who prints its stack may hang with stderr open.
+        self.reader.join(LIMIT)
+        if not self.reader.is_alive():
+            self.process.stderr.close()
+        crashes = [line for line in self.errors if "crashed while it stopped" in line]
+        assert may_crash or not crashes, crashes
         return code
 
     def kill(self):

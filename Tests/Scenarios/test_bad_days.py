@@ -1,6 +1,7 @@
 """What goes wrong on a bad day: each its own clear error, and nothing accepted is lost."""
 import os
 import shutil
+import signal
 import smtplib
 import socket
 import sqlite3
@@ -54,6 +55,20 @@ class BadDays(unittest.TestCase):
             by_hand = subprocess.run(
                 [service.binary, "child", "worker", "--data", service.data], capture_output=True, text=True, timeout=LIMIT)
             self.assertEqual(by_hand.returncode, 64)
+
+    def test_a_crash_on_the_way_out_is_said(self):
+        with Service() as service:
+            service.start()
+            worker = service.children()["worker"]
+            os.kill(worker, signal.SIGSTOP)
+            service.process.send_signal(signal.SIGTERM)
+            wait_for("the gateways to end", lambda: "gateways" not in service.children())
+            os.kill(worker, signal.SIGUSR1)  # one that ends it without a stack to print
+            os.kill(worker, signal.SIGCONT)
+            self.assertEqual(service.stop(may_crash=True), 0)
+            said = [line for line in service.errors if "crashed while it stopped" in line]
+            self.assertEqual(len(said), 1, service.errors)
+            self.assertIn('"process":"worker"', said[0])
 
     def test_the_folder_of_another_topology(self):
         with Service() as service:

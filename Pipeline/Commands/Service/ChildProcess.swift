@@ -80,6 +80,12 @@ struct ChildProcess {
     case exit(Int32)
     case signal(Int32)
 
+    /// By its own doing: nobody outside ends a process with another signal.
+    var isCrash: Bool {
+      guard case .signal(let signal) = self else { return false }
+      return signal != SIGKILL && signal != SIGTERM
+    }
+
     init(_ status: Int32) {
       self = status & 0x7F == 0 ? .exit(status >> 8 & 0xFF) : .signal(status & 0x7F)
     }

@@ -131,7 +131,14 @@ struct Supervisor {
   }
 
   private mutating func ended(_ child: ChildProcess, _ ending: ChildProcess.Ending) {
-    if drainingSince != nil { return }
+    if drainingSince != nil {
+      if ending.isCrash {
+        log.write(
+          .error, "a process crashed while it stopped; what it had in hand is delivered again",
+          ("process", child.name), ("ending", "\(ending)"))
+      }
+      return
+    }
     if child.name == "alone", ending == .exit(0) { return }
     if !isReady, case .exit(let code) = ending, code != 0, child.name != "alone" {
       // It has said why on standard error. What cannot start once will not start by trying again.
@@ -159,7 +166,7 @@ struct Supervisor {
     var blamed: [InHandFile.Entry] = []
     if let overdue = child.overdue {
       blamed = overdue
-    } else if case .signal(let signal) = ending, signal != SIGKILL, signal != SIGTERM {
+    } else if ending.isCrash {
       blamed = InHandFile.read(folder.inHand(child.name))
     }
     guard !blamed.isEmpty else { return }
@@ -180,7 +187,7 @@ struct Supervisor {
   /// Nothing that the gateways have in hand was accepted: its clients try again. So that they do not end the gateways
   /// again and again, the stages that had messages in hand are left to the workers.
   private func judgeGateways(_ child: ChildProcess, _ ending: ChildProcess.Ending) {
-    guard case .signal(let signal) = ending, signal != SIGKILL, signal != SIGTERM else { return }
+    guard ending.isCrash else { return }
     let groups = Set(InHandFile.read(folder.inHand(child.name)).map(\.group))
     guard !groups.isEmpty else { return }
     let old = (DataFolder.read(folder.notBeforeAccept) ?? "").split(separator: "\n").map(String.init)
