@@ -27,7 +27,7 @@ class KafkaBounceTests(unittest.TestCase):
             problems = bounce.run()
         finally:
             bounce.report()
-        self.assertEqual(problems, [])
+        self.assertFalse(problems, "; ".join(problems))
         self.assertLess(bounce.memory, MEMORY)
 
 
