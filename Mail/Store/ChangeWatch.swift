@@ -5,20 +5,31 @@ import SQLite
 ///
 /// Its numbers mean nothing to another one. For one event loop, since others would wait for its lock.
 package final class ChangeWatch: Sendable {
-  private let database: Monitor<Database?>
+  private struct State {
+    var database: Database?
+    /// What was seen before the version was asked for: while it stays, so does the version.
+    var mark: CommitMark?
+    var version: Int64?
 
-  fileprivate init(_ database: sending Database) { self.database = Monitor(database) }
-
-  /// A number that is another one after any change, in this process or another: what was read since it was this one is
-  /// as it was. Nil: it cannot be said, and never will be by this one.
-  package var version: Int64? {
-    database.withLock { database in
-      let version = try? database?.int("PRAGMA data_version")
+    mutating func look() -> Int64? {
+      guard let database else { return nil }
+      let mark = database.commitMark
+      if let mark, mark == self.mark { return version }
+      version = try? database.dataVersion()
+      self.mark = mark
       // Another connection would count anew.
-      if version == nil { database = nil }
+      if version == nil { self.database = nil }
       return version
     }
   }
+
+  private let state: Monitor<State>
+
+  fileprivate init(_ database: sending Database) { state = Monitor(State(database: database)) }
+
+  /// A number that is another one after any change, in this process or another: what was read since it was this one is
+  /// as it was. Nil: it cannot be said, and never will be by this one.
+  package var version: Int64? { state.withLock { $0.look() } }
 }
 
 extension MailStore {

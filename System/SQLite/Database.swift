@@ -1,6 +1,15 @@
 import CSQLite
 import Glibc
 
+/// The state of a database's write-ahead log; see `Database.commitMark`.
+public struct CommitMark: Sendable {
+  fileprivate var words = (UInt64(0), UInt64(0), UInt64(0), UInt64(0), UInt64(0), UInt64(0))
+}
+
+extension CommitMark: Equatable {
+  public static func == (one: CommitMark, other: CommitMark) -> Bool { one.words == other.words }
+}
+
 /// One connection, used by one thread at a time.
 ///
 /// A class that is not Sendable: whoever owns it (a thread, an actor) keeps it to itself. Statements are prepared once
@@ -136,6 +145,15 @@ public final class Database {
     let statement = try statement(sql)
     defer { statement.reset() }
     return try statement.step() ? statement.text(0) : ""
+  }
+
+  /// What is another one after any commit, of whatever connection: to look takes no lock and no system call. Nil before
+  /// the first read, and for a database without a write-ahead log.
+  ///
+  /// It says that there is something new, not that it can be read: what was seen under an equal mark is as it was.
+  public var commitMark: CommitMark? {
+    var mark = CommitMark()
+    return withUnsafeMutableBytes(of: &mark.words) { csqlite_wal_header(handle, $0.baseAddress) } == 1 ? mark : nil
   }
 
   /// Changes when another connection has committed.

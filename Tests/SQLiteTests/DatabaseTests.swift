@@ -80,6 +80,30 @@ import Testing
     #expect(error?.isReadOnly == true)
   }
 
+  @Test func everyCommitMakesAnotherMark() throws {
+    let path = try temporaryPath()
+    let writer = try Database(path: path)
+    try writer.execute("CREATE TABLE t (id INTEGER PRIMARY KEY)")
+    var reading = Database.Configuration()
+    reading.isWritable = false
+    let reader = try Database(path: path, reading)
+    #expect(try reader.int("SELECT count(*) FROM t") == 0)
+    var seen = [try #require(reader.commitMark)]
+    #expect(reader.commitMark == seen[0])
+    try writer.execute("BEGIN; INSERT INTO t VALUES (0); ROLLBACK")
+    #expect(reader.commitMark == seen[0])
+    // Also behind a log that was emptied and is begun anew, and without being read in between.
+    for number in 1...20 {
+      if number % 7 == 0 { writer.checkpoint(truncating: true) }
+      try writer.execute("INSERT INTO t VALUES (\(number))")
+      let mark = try #require(reader.commitMark)
+      #expect(!seen.contains(mark))
+      seen.append(mark)
+    }
+    #expect(try reader.int("SELECT count(*) FROM t") == 20)
+    #expect(try Database(path: ":memory:").commitMark == nil)
+  }
+
   @Test func aLockedDatabaseIsBusyAfterTheWait() throws {
     let path = try temporaryPath()
     let first = try Database(path: path)
