@@ -9,7 +9,7 @@ extension Connection {
   public func write(file descriptor: Int32, _ range: Range<Int>) async throws(NetworkError) {
     // What fits into one packet's worth of copying goes out together with what was written.
     guard range.count > Self.highWaterMark, tls == nil else { return try await copy(descriptor, range) }
-    try await flush()
+    try await flush(isMoreToCome: true)
     // What the kernel has yet to send are pages of the file that it keeps anyway, and no copies.
     limitUnsent(bytes: Self.fileSlice)
     defer { limitUnsent() }
@@ -35,7 +35,7 @@ extension Connection {
   }
 
   /// At most handed to the kernel at once.
-  private static let fileSlice = 1024 * 1024
+  private static let fileSlice = 2 * 1024 * 1024
 
   private func copy(_ descriptor: Int32, _ range: Range<Int>) async throws(NetworkError) {
     var rest = range

@@ -136,9 +136,7 @@ extension Capacity {
   /// Tells a connection that there is no room, without waiting, and closes it.
   func refuse(_ socket: AcceptedSocket) {
     var transport = Transport(socket.descriptor)
-    refusal.withUnsafeBytes { bytes in
-      if let start = bytes.baseAddress { _ = transport.tryWrite(start, bytes.count) }
-    }
+    _ = refusal.withUnsafeBytes { transport.tryWrite($0) }
     transport.endWriting()
     transport.discardReceived(limit: 1 << 16)
     transport.close()

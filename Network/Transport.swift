@@ -43,10 +43,31 @@ struct Transport {
     }
   }
 
-  func tryWrite(_ start: UnsafeRawPointer, _ count: Int) -> Progress {
-    if let tls { return Progress(tls.write(start, count), .write) }
+  /// With `isMoreToCome`, the kernel may keep in plain what does not fill a packet until the rest is written.
+  func tryWrite(_ bytes: UnsafeRawBufferPointer, isMoreToCome: Bool = false) -> Progress {
+    guard let start = bytes.baseAddress else { return .done(0) }
+    if let tls { return Progress(tls.write(start, bytes.count), .write) }
+    let flags = Int32(MSG_NOSIGNAL) | (isMoreToCome ? Int32(MSG_MORE) : 0)
+    return trySend { send(descriptor, start, bytes.count, flags) }
+  }
+
+  /// The same for bytes that lie in two places; only while they travel in plain.
+  func tryWrite(_ first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer) -> Progress {
+    var parts = (
+      iovec(iov_base: UnsafeMutableRawPointer(mutating: first.baseAddress), iov_len: first.count),
+      iovec(iov_base: UnsafeMutableRawPointer(mutating: second.baseAddress), iov_len: second.count)
+    )
+    return withUnsafeMutableBytes(of: &parts) { parts in
+      var message = msghdr()
+      message.msg_iov = parts.baseAddress?.assumingMemoryBound(to: iovec.self)
+      message.msg_iovlen = 2
+      return trySend { sendmsg(descriptor, &message, Int32(MSG_NOSIGNAL)) }
+    }
+  }
+
+  private func trySend(_ send: () -> Int) -> Progress {
     while true {
-      let result = send(descriptor, start, count, Int32(MSG_NOSIGNAL))
+      let result = send()
       if result >= 0 { return .done(result) }
       let failure = Errno.last
       switch failure.code {

@@ -3,6 +3,8 @@ import Event
 extension Connection {
   /// Above it, `write` waits until the peer has taken what there is.
   static let highWaterMark = 16384
+  /// From here on bytes are sent from where they are.
+  private static let longWrite = 4096
 
   /// Bytes that were written and not sent yet.
   public var pending: Int { output.count - sent }
@@ -26,12 +28,18 @@ extension Connection {
   /// See `write`.
   public func write(_ bytes: ArraySlice<UInt8>) async throws(NetworkError) {
     guard isOpen else { throw .closed }
-    guard pending + bytes.count >= Self.highWaterMark else {
+    // By TLS what is gathered is one record.
+    guard pending + bytes.count >= Self.highWaterMark || bytes.count >= Self.longWrite && transport.tls == nil else {
       output.append(contentsOf: bytes)
       return
     }
-    try await flush()
     var rest = bytes
+    if pending > 0, transport.tls == nil, !isSending, case .done(let count) = try trySend(output[sent...], rest) {
+      let before = Swift.min(count, pending)
+      sent += before
+      rest = rest.dropFirst(count - before)
+    }
+    try await flush()
     while !rest.isEmpty {
       let count = try await send(rest)
       rest = rest.dropFirst(count)
@@ -39,10 +47,13 @@ extension Connection {
   }
 
   /// Sends what was written; returns once the kernel has it.
+  public func flush() async throws(NetworkError) { try await flush(isMoreToCome: false) }
+
+  /// The same; with `isMoreToCome`, what does not fill a packet may wait for what is sent next.
   @inline(never)
-  public func flush() async throws(NetworkError) {
+  func flush(isMoreToCome: Bool) async throws(NetworkError) {
     while sent < output.count {
-      sent += try await send(output[sent...])
+      sent += try await send(output[sent...], isMoreToCome: isMoreToCome)
     }
     dropSent()
   }
@@ -96,11 +107,11 @@ extension Connection {
 
   /// At least one byte of some, waiting if need be.
   @inline(never)
-  private func send(_ bytes: ArraySlice<UInt8>) async throws(NetworkError) -> Int {
+  private func send(_ bytes: ArraySlice<UInt8>, isMoreToCome: Bool = false) async throws(NetworkError) -> Int {
     isSending = true
     defer { isSending = false }
     while true {
-      switch try trySend(bytes) {
+      switch try trySend(bytes, isMoreToCome: isMoreToCome) {
       case .done(let count): return count
       case .mustWait(let needs):
         wake(.writing, .ready)  // a reader that waits to send the same leaves it to us
@@ -114,9 +125,13 @@ extension Connection {
     case mustWait(Readiness)
   }
 
-  private func trySend(_ bytes: ArraySlice<UInt8>) throws(NetworkError) -> Attempt {
+  private func trySend(_ bytes: ArraySlice<UInt8>, isMoreToCome: Bool = false) throws(NetworkError) -> Attempt {
+    try attempt { bytes.withUnsafeBytes { transport.tryWrite($0, isMoreToCome: isMoreToCome) } }
+  }
+
+  private func trySend(_ first: ArraySlice<UInt8>, _ second: ArraySlice<UInt8>) throws(NetworkError) -> Attempt {
     try attempt {
-      bytes.withUnsafeBytes { raw in raw.baseAddress.map { transport.tryWrite($0, raw.count) } ?? .done(0) }
+      first.withUnsafeBytes { first in second.withUnsafeBytes { second in transport.tryWrite(first, second) } }
     }
   }
 

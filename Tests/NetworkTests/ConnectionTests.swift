@@ -68,6 +68,29 @@ import Testing
     }
   }
 
+  /// Short ones are gathered, long ones go out with them from where they are, in one piece or several.
+  @Test func writesOfAllSizesArriveInOrder() async throws {
+    let all = (0..<8_000_000).map { UInt8(truncatingIfNeeded: $0 &* 2_654_435_761 >> 13) }
+    let handler: Server.Handler = { connection in
+      var random = SystemRandomNumberGenerator()
+      var start = 0
+      while start < all.count {
+        let largest = [10, 5000, 40_000, 400_000].randomElement(using: &random) ?? 1
+        let end = min(all.count, start + Int.random(in: 1...largest, using: &random))
+        try? await connection.write(all[start..<end])
+        start = end
+      }
+      await connection.finish()
+    }
+    try await withServer(handler: handler) { loop, server in
+      let client = try await Connection.connect(to: server.address, on: loop)
+      defer { client.close() }
+      var received: [UInt8] = []
+      while let bytes = try await client.read(limit: 3000) { received += bytes }
+      #expect(received == all)
+    }
+  }
+
   @Test func writeWaitsForASlowReader() async throws {
     let written = Atomic<Int>(0)
     let result = Event<NetworkError?>()
