@@ -56,6 +56,7 @@ final class RecentAnswers: Sendable {
     guard let before, response.status == 200, let cost = Self.cost(of: response.body) else { return response }
     var kept = response
     kept.keeping = nil
+    kept.encodeFields()
     state.withLock { state in
       guard state.watch === before.watch, state.version == before.version else { return }
       state.answers.keep(kept, question, count: cost + question.cost)

@@ -13,12 +13,12 @@ package struct HTTPHead: Sendable, Equatable {
   init(_ bytes: ArraySlice<UInt8>, _ limits: HTTPLimits) throws(HTTPError) {
     var rest = bytes
     guard let first = Self.nextLine(&rest) else { throw HTTPError(400, "no request line") }
-    let words = first.split(separator: 32, omittingEmptySubsequences: false)
-    guard words.count == 3, !words[0].isEmpty, words[0].count <= 20, words[0].allSatisfy(Self.isTokenByte) else {
-      throw HTTPError(400, "bad request line")
-    }
-    let isOne = try Self.version(words[2])
-    request = HTTPRequest(Self.text(words[0]), "", keepsAlive: isOne, isVersion11: isOne)
+    guard let space = first.firstIndex(of: 32), let last = first.lastIndex(of: 32),
+      (1...20).contains(space - first.startIndex), first[..<space].allSatisfy(Self.isTokenByte), space < last,
+      !first[(space + 1)..<last].contains(32)
+    else { throw HTTPError(400, "bad request line") }
+    let isOne = try Self.version(first[(last + 1)...])
+    request = HTTPRequest(Self.text(first[..<space]), "", keepsAlive: isOne, isVersion11: isOne)
     request.fields.reserveCapacity(8)
     var isChunked = false
     var hosts = 0
@@ -57,7 +57,7 @@ package struct HTTPHead: Sendable, Equatable {
     guard hosts == 1 || hosts == 0 && !isOne else { throw HTTPError(400, "exactly one Host is needed") }
     if !isChunked { length = length ?? 0 }
     if length == 0 { expectsContinue = false }
-    let target = try HTTPTarget(words[1], method: request.method)
+    let target = try HTTPTarget(first[(space + 1)..<last], method: request.method)
     (request.path, request.query) = (target.path, target.query)
   }
 

@@ -16,11 +16,13 @@ public struct HTTPResponse: Sendable {
   /// 100 to 599.
   public var status: Int
   /// In order; `Content-Length`, `Transfer-Encoding`, `Date` and `Connection` are the server's.
-  public var fields: [(name: String, value: String)]
+  public var fields: [(name: String, value: String)] { didSet { encodedFields = nil } }
   /// What is sent behind the head.
   public var body: Body
   /// Kept until the answer is sent, such as a share of memory that is limited.
   public var keeping: (any Sendable)?
+  /// The fields as they are sent, if `encodeFields` was asked for.
+  private(set) var encodedFields: [UInt8]?
 
   /// An answer whose bytes are all there.
   public init(_ status: Int, fields: [(name: String, value: String)] = [], body: [UInt8] = []) {
@@ -45,6 +47,9 @@ public struct HTTPResponse: Sendable {
       200, fields: fields + [("Last-Modified", HTTPDate.text(file.modified)), ("Accept-Ranges", "bytes")],
       .file(file, 0..<file.size))
   }
+
+  /// For an answer that is given more than once: its fields are put together now, and not each time.
+  public mutating func encodeFields() { encodedFields = HTTPWire.encoded(fields) }
 
   /// The value of the first field of that name, whatever its case.
   public func field(_ name: String) -> String? {

@@ -79,24 +79,12 @@ final class HTTPWire {
     var head: [UInt8] = []
     head.reserveCapacity(384)
     func add(_ text: String) { head.append(contentsOf: text.utf8) }
-    // No field that a handler gives can end early and begin another.
-    func addClean(_ text: String) {
-      let start = head.count
-      add(text)
-      if !head[start...].allSatisfy(isPrintable) { head = head[..<start] + head[start...].filter(isPrintable) }
-    }
-    func isPrintable(_ byte: UInt8) -> Bool { byte >= 32 && byte != 127 }
     add("HTTP/1.1 ")
     add(String(response.status))
     add(" ")
     add(HTTPStatus.reason(response.status))
     add("\r\n")
-    for field in response.fields {
-      addClean(field.name)
-      add(": ")
-      addClean(field.value)
-      add("\r\n")
-    }
+    head += response.encodedFields ?? encoded(response.fields)
     if let length {
       add("Content-Length: ")
       add(String(length))
@@ -107,6 +95,25 @@ final class HTTPWire {
     add(HTTPDate.now)
     add(keepsAlive || response.status == 101 ? "\r\n\r\n" : "\r\nConnection: close\r\n\r\n")
     return head
+  }
+
+  static func encoded(_ fields: [(name: String, value: String)]) -> [UInt8] {
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(256)
+    // No field that a handler gives can end early and begin another.
+    func addClean(_ text: String) {
+      let start = bytes.count
+      bytes.append(contentsOf: text.utf8)
+      if !bytes[start...].allSatisfy(isPrintable) { bytes = bytes[..<start] + bytes[start...].filter(isPrintable) }
+    }
+    func isPrintable(_ byte: UInt8) -> Bool { byte >= 32 && byte != 127 }
+    for field in fields {
+      addClean(field.name)
+      bytes += [UInt8(ascii: ":"), UInt8(ascii: " ")]
+      addClean(field.value)
+      bytes += [13, 10]
+    }
+    return bytes
   }
 }
 
