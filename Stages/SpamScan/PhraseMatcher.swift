@@ -74,13 +74,12 @@ struct PhraseMatcher: Sendable {
     }
     reports = outputs.indices.map { node in
       let first = outputs[node].isEmpty ? shorter[node] : Int32(node)
-      return chain(from: first).contains { outputs[$0].contains { phrases[$0].endsAnywhere } } ? first : -first
+      var output = Int(first)
+      while output != 0, !outputs[output].contains(where: { phrases[$0].endsAnywhere }) {
+        output = Int(shorter[output])
+      }
+      return output != 0 ? first : -first
     }
-  }
-
-  /// A node and the suffixes behind it that have outputs.
-  private func chain(from node: Int32) -> some Sequence<Int> {
-    sequence(first: Int(node)) { Int(shorter[$0]) }.prefix { $0 != 0 }
   }
 
   /// The numbers of the phrases that are in a folded text.
@@ -106,8 +105,10 @@ struct PhraseMatcher: Sendable {
 
   /// Notes the phrases that end at `index`: those of a node, and of the suffixes behind it.
   private func report(_ node: Int32, _ text: UnsafeBufferPointer<UInt8>, _ index: Int, _ found: inout Set<Int>) {
-    for output in chain(from: node) {
+    var output = Int(node)
+    while output != 0 {
       for number in outputs[output] where isWhole(phrases[number], text, index) { found.insert(number) }
+      output = Int(shorter[output])
     }
   }
 
