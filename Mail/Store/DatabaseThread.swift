@@ -4,9 +4,10 @@ import SQLite
 
 /// One connection, and the thread that owns it: work is queued, and done there one after another.
 ///
-/// A writer takes everything that waits as one transaction (group commit): under load many callers share one sync. Each
-/// piece of work is a savepoint of its own, so that one that fails takes nothing of the others along; callers go on only
-/// after the commit. In inline mode there is no thread: work is done, under a lock, by whoever asks for it.
+/// A writer takes everything that waits as one transaction (group commit): under load many callers share one sync. If a
+/// piece of work fails, all is undone and each is done again in a transaction of its own: one that fails takes nothing of
+/// the others along, and work must not mind being done again. Callers go on only after the commit. In inline mode there is
+/// no thread: work is done, under a lock, by whoever asks for it.
 final class DatabaseThread: Sendable {
   private struct State {
     var queue: [Job] = []
@@ -185,21 +186,35 @@ final class DatabaseThread: Sendable {
       return done.map { done in { done.end(nil) } }
     }
 
-    /// All jobs in one transaction.
+    /// All jobs in one transaction or, if one fails, each in its own. (A savepoint for each would have SQLite keep every
+    /// page as it was, and FTS5 write out its words, job by job.)
     private func commit(_ jobs: [Job], _ database: Database) throws -> [() -> Void] {
+      if let ends = try commitTogether(jobs, database) { return ends }
+      return jobs.flatMap { job in
+        do { return try commitTogether([job], database) ?? [] } catch {
+          let error = MailStoreError(error)
+          return [{ job.fail(error) }]
+        }
+      }
+    }
+
+    /// Nil: one of several failed, and nothing was done.
+    private func commitTogether(_ jobs: [Job], _ database: Database) throws -> [() -> Void]? {
       try database.begin()
       var done: [Job.Done] = []
       do {
         for job in jobs {
-          try database.statement("SAVEPOINT work").run()
           let result = job.work(database)
-          done.append(result)
           guard database.isInTransaction else {
+            done.append(result)
             // SQLite itself rolls everything back after some errors, a full disk among them.
             throw MailStoreError(.full, "mail store: the transaction was rolled back; is the disk full?")
           }
-          if !result.succeeded { try database.statement("ROLLBACK TO work").run() }
-          try database.statement("RELEASE work").run()
+          if !result.succeeded {
+            database.rollback()
+            return jobs.count > 1 ? nil : [{ result.end(nil) }]
+          }
+          done.append(result)
         }
         try database.commit()
         return done.map { done in { done.end(nil) } }
