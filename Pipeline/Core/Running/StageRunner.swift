@@ -9,19 +9,19 @@ import Synchronization
 /// Four kinds of child tasks share one `StageMachine`: one fetches, one settles, one watches the time, and pullers work.
 /// Pullers run on the executor for stages, so that a stage that blocks its thread does not stop the other three.
 public final class StageRunner: Sendable {
-  private let stage: AnyStage
-  private let disposer: Disposer
+  let stage: AnyStage
+  let disposer: Disposer
   private let reception: Reception
-  private let settings: Topology.StageSettings
+  let settings: Topology.StageSettings
   private let readsContent: Bool
   private let leftovers: [String]
-  private let mode: Mode
-  private let environment: Environment
-  private let log: Log
+  let mode: Mode
+  let environment: Environment
+  let log: Log
   /// For every message, but for its deadline.
-  private let context: StageContext
+  let context: StageContext
 
-  private struct State {
+  struct State {
     var machine: StageMachine
     var published = StageState.starting
     /// When time is looked at next.
@@ -30,11 +30,11 @@ public final class StageRunner: Sendable {
     /// Whether time has to be looked at sooner than it will be.
     var isWatchedTooLate: Bool { machine.nextMoment < watchedUntil }
   }
-  private let state: Mutex<State>
-  private let fetchMayGoOn = Signal()
-  private let somethingIsDone = Signal()
-  private let pullersWanted = Signal()
-  private let timeMatters = Signal()
+  let state: Mutex<State>
+  let fetchMayGoOn = Signal()
+  let somethingIsDone = Signal()
+  let pullersWanted = Signal()
+  let timeMatters = Signal()
   private let stopping = Mutex(false)
 
   /// The flow and stage.
@@ -276,186 +276,6 @@ public final class StageRunner: Sendable {
     while !hasEnded(), !Task.isCancelled { await fetchMayGoOn.wait() }
   }
 
-  // MARK: Working
-
-  private func pull() async { await withUnsafeCurrentTask { await pull(as: $0) } }
-
-  private func pull(as task: UnsafeCurrentTask?) async {
-    var turn = state.withLock { state in
-      let turn = begin(&state)
-      turn?.run.task = task
-      return turn
-    }
-    if turn?.isWatchedTooLate == true { timeMatters.raise() }
-    while let run = turn?.run {
-      // Others may be needed beside this one: each that starts brings the next.
-      if turn?.wantsPuller == true { pullersWanted.raise() }
-      if case .alone(_, let gate) = mode {
-        await gate.enter()
-        turn = await work(run, as: task)
-        gate.leave()
-      } else {
-        turn = await work(run, as: task)
-      }
-    }
-    pullersWanted.raise()
-  }
-
-  private struct Turn {
-    let run: StageMachine.Run
-    let wantsPuller: Bool
-    let isWatchedTooLate: Bool
-  }
-
-  /// The next run for this puller; nil: it ends.
-  private func begin(_ state: inout State) -> Turn? {
-    let now = environment.clock.now
-    guard !Task.isCancelled, let run = state.machine.take(at: now) else {
-      state.machine.pullerEnded()
-      return nil
-    }
-    return Turn(
-      run: run, wantsPuller: state.machine.wantsPuller(at: now), isWatchedTooLate: state.isWatchedTooLate)
-  }
-
-  /// Works on a run, and returns the next one: the lock is taken once a message, since all pullers of a stage share it.
-  private func work(_ run: StageMachine.Run, as task: UnsafeCurrentTask?) async -> Turn? {
-    var tickets: [Int] = []
-    if let journal = environment.journal {
-      for item in run.items {
-        tickets.append(journal.begin(disposer.topics.group, item.message.id, deadline: run.deadline))
-      }
-    }
-    let endings = await process(run)
-    let (turn, before, after, isDraining, isWatchedTooLate) = state.withLock { state in
-      let before = state.machine.circuit.state
-      state.machine.finish(run, endings, at: environment.clock.now)
-      let after = state.machine.circuit.state
-      let turn = begin(&state)
-      turn?.run.task = task
-      return (turn, before, after, state.machine.isDraining, state.isWatchedTooLate)
-    }
-    for ticket in tickets { environment.journal?.end(ticket) }
-    tellCircuit(before, after)
-    if isWatchedTooLate { timeMatters.raise() }
-    somethingIsDone.raise()
-    if isDraining { fetchMayGoOn.raise() }
-    return turn
-  }
-
-  private func process(_ run: StageMachine.Run) async -> [StageMachine.Ending] {
-    let context = context.until(run.deadline)
-    do {
-      switch stage {
-      case .one(let stage):
-        return [ending(.success(try await stage.process(run.items[0].message, context)), run.items[0], run)]
-      case .batch(let stage, _):
-        let outcomes = try await stage.process(run.items.map(\.message), context)
-        guard outcomes.count == run.items.count else {
-          let text = "\(outcomes.count) outcomes for \(run.items.count) messages"
-          return run.items.map { ending(.failure(.permanent("stage.outcomes", text)), $0, run) }
-        }
-        return zip(run.items, outcomes).map { ending(.success($1), $0, run) }
-      }
-    } catch {
-      let cancellation = state.withLock { _ in run.cancellation }
-      if case .timeout = cancellation, let item = run.items.first, item.limit != nil {
-        // Its first try is over, and it has heard of that: no attempt is spent.
-        let outputs = disposer.aside(item.message, .suspect, to: disposer.topics.suspect, at: environment.clock.now)
-        return [StageMachine.Ending(.failure(.transient("timeout", "first try alone")), outputs: outputs)]
-      }
-      let failure =
-        switch cancellation {
-        case .timeout: StageError.transient("timeout", "not done within \(DurationText.short(settings.timeout))")
-        default: StageError.classify(error)
-        }
-      return run.items.map { ending(.failure(failure), $0, run) }
-    }
-  }
-
-  private func ending(
-    _ result: Result<Outcome, StageError>, _ item: StageMachine.Item, _ run: StageMachine.Run
-  ) -> StageMachine.Ending {
-    StageMachine.Ending(result, outputs: records(of: result, item, run, environment.clock.now))
-  }
-
-  private func records(
-    of result: Result<Outcome, StageError>, _ item: StageMachine.Item, _ run: StageMachine.Run, _ ended: Timestamp
-  ) -> [OutgoingRecord] {
-    let work = Disposer.Work(started: run.started, ended: ended, queued: item.queuedAt)
-    switch result {
-    case .success(let outcome): return disposer.outputs(of: outcome, item.message, in: item.record, work)
-    case .failure(let error):
-      if case .dependencyDown = error.kind { return [] }
-      return disposer.outputs(of: error, item.message, in: item.record, work)
-    }
-  }
-
-  private func tellCircuit(_ before: Circuit.State, _ after: Circuit.State) {
-    guard before != after else { return }
-    switch after {
-    case .closed:
-      log.write(.info, "circuit closed")
-      publish(.running)
-      pullersWanted.raise()
-    case .open(_, let reason, _):
-      if before == .closed { log.write(.warning, "circuit open", ("reason", reason)) }
-      publish(.circuitOpen(reason: reason))
-    case .probing: break
-    }
-  }
-
-  // MARK: Settling
-
-  /// The most records of one settlement.
-  private static let settleLimit = 2048
-
-  private func settle(_ consumer: any Consumer, _ hasEnded: @Sendable () -> Bool) async {
-    while !hasEnded() {
-      let (next, isWatchedTooLate) = state.withLock { state in
-        (state.machine.takePrefix(limit: Self.settleLimit), state.isWatchedTooLate)
-      }
-      if isWatchedTooLate { timeMatters.raise() }
-      guard let prefix = next else {
-        if state.withLock({ $0.machine.isDraining && $0.machine.isIdle }) { return }
-        if Task.isCancelled { return }
-        await somethingIsDone.wait()
-        continue
-      }
-      let settlement = prefix.settlement()
-      guard await settled(settlement, consumer) else { return }
-      state.withLock { $0.machine.settled(prefix) }
-      for output in settlement.outputs where output.topic == disposer.topics.dead {
-        log.write(
-          .warning, "dead letter", ("id", output.headers[HeaderName.id] ?? ""),
-          ("reason", output.headers[HeaderName.deadReason] ?? ""),
-          ("text", output.headers[HeaderName.deadMessage] ?? ""))
-      }
-      fetchMayGoOn.raise()
-      pullersWanted.raise()
-    }
-  }
-
-  /// Settles, again and again while the broker says that nothing happened. False: the membership is over.
-  private func settled(_ settlement: Settlement, _ consumer: any Consumer) async -> Bool {
-    var pause = Duration.milliseconds(20)
-    while true {
-      do {
-        try await consumer.settle(settlement)
-        return true
-      } catch {
-        guard error.isTransient, !Task.isCancelled else {
-          if error.kind != .closed { log.write(.warning, "not settled", ("error", error.description)) }
-          return false
-        }
-        publish(.waiting(reason: error.description))
-        log.write(.warning, "settling waits for the broker", ("error", error.description))
-        do { try await environment.clock.sleep(for: pause) } catch { return false }
-        pause = min(pause * 2, .seconds(5))
-      }
-    }
-  }
-
   // MARK: Time
 
   /// How late a time-out, a retry or a slow message may be noticed: they are looked at together.
@@ -481,7 +301,7 @@ public final class StageRunner: Sendable {
     }
   }
 
-  private func publish(_ new: StageState) {
+  func publish(_ new: StageState) {
     let changed = state.withLock { state in
       guard state.published != new else { return false }
       state.published = new
