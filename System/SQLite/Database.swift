@@ -2,12 +2,9 @@ import CSQLite
 import Glibc
 
 /// The state of a database's write-ahead log; see `Database.commitMark`.
-public struct CommitMark: Sendable {
-  fileprivate var words = (UInt64(0), UInt64(0), UInt64(0), UInt64(0), UInt64(0), UInt64(0))
-}
-
-extension CommitMark: Equatable {
-  public static func == (one: CommitMark, other: CommitMark) -> Bool { one.words == other.words }
+public struct CommitMark: Sendable, Equatable {
+  /// 48 bytes are used.
+  fileprivate var words = SIMD8<UInt64>()
 }
 
 /// One connection, used by one thread at a time.
