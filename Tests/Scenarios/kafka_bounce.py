@@ -21,9 +21,10 @@ PATIENCE = 180  # seconds without any progress after which a run has failed
 
 
 def free_port():
-    """One below those that connections in TIME-WAIT take, with room for a cluster's others."""
+    """One below those that connections in TIME-WAIT take, with room for a cluster's others. These are nobody else's: ours
+    are free for as long as a broker is down."""
     while True:
-        port = random.randrange(20000, 30000)
+        port = random.randrange(30500, 32500)
         taken = False
         for number in [port + n + more for n in range(BROKERS) for more in (0, 60)]:
             with socket.socket() as probe:
