@@ -24,7 +24,9 @@ extension Connection {
         rest = (rest.lowerBound + count)..<rest.upperBound
         // A peer that takes all at once never lets us wait: the others of the loop have their turn.
         if !rest.isEmpty { await Task.yield() }
-      case .mustWait(let needs): try await waitToSend(needs)
+      case .mustWait(let needs):
+        wake(.writing, .ready)  // a reader that waited to send what was written before
+        try await waitToSend(needs)
       }
     }
   }

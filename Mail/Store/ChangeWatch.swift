@@ -7,13 +7,13 @@ import SQLite
 package final class ChangeWatch: Sendable {
   private struct State {
     var database: Database?
-    /// What was seen before the version was asked for: while it stays, so does the version.
+    /// What was seen before the version was asked for: while it stays, so does the version. Nil before the first time.
     var mark: CommitMark?
     var version: Int64?
 
     mutating func look() -> Int64? {
       guard let database else { return nil }
-      let mark = database.commitMark
+      let mark = version == nil ? nil : database.commitMark
       if let mark, mark == self.mark { return version }
       version = try? database.dataVersion()
       self.mark = mark

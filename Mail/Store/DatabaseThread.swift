@@ -6,7 +6,8 @@ import SQLite
 ///
 /// A writer takes everything that waits as one transaction (group commit): under load many callers share one sync. If a
 /// piece of work fails, all is undone and each is done again in a transaction of its own: one that fails takes nothing of
-/// the others along, and work must not mind being done again. Callers go on only after the commit. In inline mode there is
+/// the others along (but for what ends a transaction by itself, such as a full disk), and work must not mind being done
+/// again. Callers go on only after the commit. In inline mode there is
 /// no thread: work is done, under a lock, by whoever asks for it.
 final class DatabaseThread: Sendable {
   private struct State {
@@ -189,18 +190,22 @@ final class DatabaseThread: Sendable {
     /// All jobs in one transaction or, if one fails, each in its own. (A savepoint for each would have SQLite keep every
     /// page as it was, and FTS5 write out its words, job by job.)
     private func commit(_ jobs: [Job], _ database: Database) throws -> [() -> Void] {
-      if let ends = try commitTogether(jobs, database) { return ends }
-      return jobs.flatMap { job in
-        do { return try commitTogether([job], database) ?? [] } catch {
+      try database.begin()
+      if let ends = commitTogether(jobs, database) { return ends }
+      var ends: [() -> Void] = []
+      for (index, job) in jobs.enumerated() {
+        do { try database.begin() } catch {
+          // Somebody has the lock, and was waited for: not once more for each.
           let error = MailStoreError(error)
-          return [{ job.fail(error) }]
+          return ends + jobs[index...].map { job in { job.fail(error) } }
         }
+        ends += commitTogether([job], database) ?? []
       }
+      return ends
     }
 
-    /// Nil: one of several failed, and nothing was done.
-    private func commitTogether(_ jobs: [Job], _ database: Database) throws -> [() -> Void]? {
-      try database.begin()
+    /// Ends the transaction that has begun. Nil: one of several failed, and nothing was done.
+    private func commitTogether(_ jobs: [Job], _ database: Database) -> [() -> Void]? {
       var done: [Job.Done] = []
       do {
         for job in jobs {

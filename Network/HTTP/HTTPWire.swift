@@ -71,7 +71,7 @@ final class HTTPWire {
       case .upgrade: break
       }
     }
-    // Answers to pipelined requests go out together: `fill` sends what was written before it waits.
+    // Short answers to pipelined requests go out together: `fill` sends what was written before it waits.
     if connection.buffered == 0 || !keepsAlive { try await connection.flush() }
   }
 

@@ -144,11 +144,15 @@ public final class Database {
     return try statement.step() ? statement.text(0) : ""
   }
 
-  /// What is another one after any commit, of whatever connection: to look takes no lock and no system call. Nil before
-  /// the first read, and for a database without a write-ahead log.
+  /// What is another one after any commit, of whatever connection: to look takes no lock of the database and no system
+  /// call. Nil for a database in memory.
+  ///
+  /// For files with a write-ahead log only, as all that are opened here for writing have, and behind the connection's
+  /// first read: `dataVersion` is one.
   ///
   /// It says that there is something new, not that it can be read: what was seen under an equal mark is as it was.
   public var commitMark: CommitMark? {
+    guard path != ":memory:" else { return nil }
     var mark = CommitMark()
     return withUnsafeMutableBytes(of: &mark.words) { csqlite_wal_header(handle, $0.baseAddress) } == 1 ? mark : nil
   }

@@ -80,7 +80,7 @@ struct ChildProcess {
     case exit(Int32)
     case signal(Int32)
 
-    /// By its own doing: nobody outside ends a process with another signal.
+    /// By its own doing, as far as one can tell: whoever wants to end a process sends one of the others.
     var isCrash: Bool {
       guard case .signal(let signal) = self else { return false }
       return signal != SIGKILL && signal != SIGTERM

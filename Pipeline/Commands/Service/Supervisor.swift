@@ -134,8 +134,7 @@ struct Supervisor {
     if drainingSince != nil {
       if ending.isCrash {
         log.write(
-          .error, "a process crashed while it stopped; what it had in hand is delivered again",
-          ("process", child.name), ("ending", "\(ending)"))
+          .error, "a process crashed while it stopped", ("process", child.name), ("ending", "\(ending)"))
       }
       return
     }
