@@ -67,13 +67,13 @@ package struct HTTPRequestParser: Sendable {
 
   /// Gathers the head; the number of bytes taken once its empty line has come.
   private mutating func takeHead(_ bytes: UnsafeRawBufferPointer) throws(HTTPError) -> Int? {
-    var start = 0
+    var (start, index) = (0, 0)
     var sawReturn = head.last == 13
-    var room = limits.head - head.count
-    for index in bytes.indices {
+    var end = limits.head - head.count  // of the room that is left
+    while index < bytes.count {
+      guard index < end else { throw HTTPError(431, "the head is larger than \(limits.head) bytes") }
       let byte = bytes[index]
-      guard room > 0 else { throw HTTPError(431, "the head is larger than \(limits.head) bytes") }
-      room -= 1
+      defer { index += 1 }
       if sawReturn {
         guard byte == 10 else { throw HTTPError(400, "a bare CR") }
         sawReturn = false
@@ -81,7 +81,8 @@ package struct HTTPRequestParser: Sendable {
         if count == 1 {  // an empty line before the request line is let pass (RFC 9112 section 2.2), once
           emptyLines += 1
           guard emptyLines == 1 else { throw HTTPError(400, "empty lines before the request") }
-          (head, start, room) = ([], index + 1, limits.head)
+          (head, start) = ([], index + 1)
+          end = start + limits.head
         } else if count >= 3, (index - 2 >= start ? bytes[index - 2] : head[count - 2]) == 10 {
           head.append(contentsOf: UnsafeRawBufferPointer(rebasing: bytes[start...index]))
           return index + 1
@@ -89,6 +90,10 @@ package struct HTTPRequestParser: Sendable {
       } else if byte < 32 || byte == 127 {
         guard byte == 13 || byte == 9 else { throw HTTPError(400, byte == 10 ? "a bare LF" : "a control byte") }
         sawReturn = byte == 13
+      } else {
+        // Most bytes: on to the next that says something.
+        let last = min(bytes.count, end) - 1
+        while index < last, bytes[index + 1] >= 32, bytes[index + 1] != 127 { index += 1 }
       }
     }
     head.append(contentsOf: UnsafeRawBufferPointer(rebasing: bytes[start...]))
