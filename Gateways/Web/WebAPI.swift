@@ -161,7 +161,7 @@ public struct WebAPI: Sendable {
       bytes += content
       response.body = .bytes(bytes)
       // Large content counts as memory for as long as somebody has it, and this copy of it does not.
-      response.keeping = content
+      response.keeping = Kept(content)
     case .file(let path, let size):
       let file: HTTPFile
       do { file = try HTTPFile(path: path) } catch {
@@ -171,6 +171,11 @@ public struct WebAPI: Sendable {
       response.body = .file(file, 0..<size, behind: Array(message.prefix))
     }
     return response
+  }
+
+  private final class Kept: Sendable {
+    private let bytes: Bytes
+    init(_ bytes: Bytes) { self.bytes = bytes }
   }
 
   /// A part, decoded. Its name is in UTF-8, percent-encoded (RFC 8187).

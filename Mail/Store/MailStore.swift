@@ -57,7 +57,7 @@ public final class MailStore: Sendable {
   }
 
   /// Counts `size` bytes of memory to what large content takes, for as long as somebody has what this returns.
-  package func holdMemory(_ size: Int) -> any Sendable { largeMemory.hold(size) }
+  package func holdMemory(_ size: Int) -> any AnyObject & Sendable { largeMemory.hold(size) }
 
   /// Ends what was begun, and closes the database. Later calls are refused.
   public func close() async {

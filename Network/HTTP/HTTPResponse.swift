@@ -19,8 +19,9 @@ public struct HTTPResponse: Sendable {
   public var fields: [(name: String, value: String)] { didSet { encodedFields = nil } }
   /// What is sent behind the head.
   public var body: Body
-  /// Kept until the answer is sent, such as a share of memory that is limited.
-  public var keeping: (any Sendable)?
+  /// Kept until the answer is sent, such as a share of memory that is limited. (An object: an answer is in the memory that
+  /// each session keeps.)
+  public var keeping: (any AnyObject & Sendable)?
   /// The fields as they are sent, if `encodeFields` was asked for.
   private(set) var encodedFields: [UInt8]?
 
