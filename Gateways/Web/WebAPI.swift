@@ -60,13 +60,7 @@ public struct WebAPI: Sendable {
       case (.message(let id), let owner?):
         return try await message(id, owner) ?? Self.notFound
       case (.part(let id, let number), let owner?):
-        guard let bytes = try await store.raw(id, of: owner), let part = MIMEMessage(bytes).part(number) else {
-          return Self.notFound
-        }
-        var response = Self.part(part, of: id)
-        // The message itself is not needed any more, however long the client takes.
-        if let size = response.body.size { response.keeping = store.holdMemory(size) }
-        return response
+        return try await part(number, of: id, owner) ?? Self.notFound
       default: return Self.notFound
       }
     } catch { return refused(error, request) }
@@ -88,6 +82,18 @@ public struct WebAPI: Sendable {
     }
   }
 
+  // Each in a function of its own: a session keeps the memory of the largest that it has been in.
+  @inline(never)
+  private func part(_ number: String, of id: MessageID, _ owner: Mailbox) async throws(MailStoreError) -> HTTPResponse?
+  {
+    guard let bytes = try await store.raw(id, of: owner), let part = MIMEMessage(bytes).part(number) else { return nil }
+    var response = Self.part(part, of: id)
+    // The message itself is not needed any more, however long the client takes.
+    if let size = response.body.size { response.keeping = store.holdMemory(size) }
+    return response
+  }
+
+  @inline(never)
   private func message(_ id: MessageID, _ owner: Mailbox) async throws(MailStoreError) -> HTTPResponse? {
     guard let message = try await store.message(id, of: owner), let bytes = try await store.raw(id, of: owner) else {
       return nil
