@@ -160,7 +160,8 @@ class Bounce:
         self.heard = collections.Counter()
         self.errors = collections.deque(maxlen=200)
         self.problems, self.actions, self.stood = [], [], []
-        self.hanging = []  # transactions that Kafka left open: then the run says nothing
+        self.standing = []  # what did not go on
+        self.hanging = []  # transactions that Kafka left open: then it could not
         self.progress = (0, 0, 0)
         self.verdict = {}
         self.memory = 0
@@ -302,7 +303,7 @@ class Bounce:
         self.pause(seconds)
         while not self.healing.is_set() and self.progress[2] == before:
             if time.monotonic() > end:
-                self.problems.append(f"{self.now():.0f} s: nothing ended for {PATIENCE} s")
+                self.standing.append(f"{self.now():.0f} s: nothing ended for {PATIENCE} s")
                 self.healing.set()
             time.sleep(0.1)
 
@@ -366,9 +367,8 @@ class Bounce:
             for thread in bouncing:
                 thread.join(120)
             self.heal()
-            if self.hanging:
-                self.problems.clear()  # nobody but Kafka had a hand in it
-            else:
+            if not self.hanging:
+                self.problems += self.standing
                 self.judge()
         finally:
             self.close()
@@ -405,7 +405,7 @@ class Bounce:
             if self.progress != seen:
                 seen, since = self.progress, time.monotonic()
             if time.monotonic() - since > PATIENCE:
-                self.problems.append(f"stuck: {self.progress[0] - self.progress[1]} have not ended")
+                self.standing.append(f"stuck: {self.progress[0] - self.progress[1]} have not ended")
                 self.hanging = self.cluster.hanging()
                 break
             if time.monotonic() - told > 5:
