@@ -65,13 +65,18 @@ import Testing
     #expect(try database.int("SELECT count(*) FROM t") == 1)
   }
 
-  @Test func whatWasCommittedIsSeenByAnotherConnection() throws {
+  /// Two connections to a file with an empty table `t`.
+  private func writerAndReader() throws -> (writer: Database, reader: Database) {
     let path = try temporaryPath()
     let writer = try Database(path: path)
     try writer.execute("CREATE TABLE t (id INTEGER PRIMARY KEY)")
     var reading = Database.Configuration()
     reading.isWritable = false
-    let reader = try Database(path: path, reading)
+    return (writer, try Database(path: path, reading))
+  }
+
+  @Test func whatWasCommittedIsSeenByAnotherConnection() throws {
+    let (writer, reader) = try writerAndReader()
     let before = try reader.dataVersion()
     try writer.execute("INSERT INTO t VALUES (9)")
     #expect(try reader.dataVersion() != before)
@@ -81,12 +86,7 @@ import Testing
   }
 
   @Test func everyCommitMakesAnotherMark() throws {
-    let path = try temporaryPath()
-    let writer = try Database(path: path)
-    try writer.execute("CREATE TABLE t (id INTEGER PRIMARY KEY)")
-    var reading = Database.Configuration()
-    reading.isWritable = false
-    let reader = try Database(path: path, reading)
+    let (writer, reader) = try writerAndReader()
     #expect(try reader.int("SELECT count(*) FROM t") == 0)
     var seen = [try #require(reader.commitMark)]
     #expect(reader.commitMark == seen[0])
