@@ -179,6 +179,7 @@ public struct WebAPI: Sendable {
     return response
   }
 
+  /// Content as an object, which is what an answer can keep.
   private final class Kept: Sendable {
     private let bytes: Bytes
     init(_ bytes: Bytes) { self.bytes = bytes }

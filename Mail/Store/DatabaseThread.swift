@@ -7,8 +7,8 @@ import SQLite
 /// A writer takes everything that waits as one transaction (group commit): under load many callers share one sync. If a
 /// piece of work fails, all is undone and each is done again in a transaction of its own: one that fails takes nothing of
 /// the others along (but for what ends a transaction by itself, such as a full disk), and work must not mind being done
-/// again. Callers go on only after the commit. In inline mode there is
-/// no thread: work is done, under a lock, by whoever asks for it.
+/// again. Callers go on only after the commit. In inline mode there is no thread: work is done, under a lock, by whoever
+/// asks for it.
 final class DatabaseThread: Sendable {
   private struct State {
     var queue: [Job] = []
@@ -199,7 +199,7 @@ final class DatabaseThread: Sendable {
           let error = MailStoreError(error)
           return ends + jobs[index...].map { job in { job.fail(error) } }
         }
-        ends += commitTogether([job], database) ?? []
+        ends += commitTogether([job], database) ?? []  // of one alone there is always an end
       }
       return ends
     }
